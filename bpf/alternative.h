@@ -7,7 +7,7 @@
 #define CAPMON_ALTERNATIVE_H
 
 #include "condition.h"
-#include "implicit_needs.h"
+#include "capset_and_userns_needs.h"
 
 enum {
 	CAP_DAC_OVERRIDE = 1,
@@ -51,16 +51,17 @@ static __always_inline int alternative_capability(int capability)
  * its container was granted would also hold the alternative, if the container were granted that
  * instead (ALTERNATIVE_WHOLE_GRANT). A process that has dropped capabilities may have dropped the
  * alternative. */
-static __always_inline enum alternative
-alternative_of(const struct cred_info *checked, int capability, const struct container *container)
+static __always_inline enum alternative alternative_of(const struct cred_info *checked_cred,
+						       int capability,
+						       const struct container *container)
 {
 	int other = alternative_capability(capability);
 
 	if (other < 0)
 		return ALTERNATIVE_UNKNOWN;
-	if (!((container->permitted | container->bounding) & ~checked->effective))
+	if (!((container->permitted | container->bounding) & ~checked_cred->effective))
 		return ALTERNATIVE_WHOLE_GRANT;
-	return set_has(checked->effective, other) ? ALTERNATIVE_HELD : ALTERNATIVE_NOT_HELD;
+	return set_has(checked_cred->effective, other) ? ALTERNATIVE_HELD : ALTERNATIVE_NOT_HELD;
 }
 
 #endif

@@ -17,7 +17,7 @@
 #include "cred.h"
 #include "condition.h"
 #include "alternative.h"
-#include "implicit_needs.h"
+#include "capset_and_userns_needs.h"
 #include "stack.h"
 #include "check_cache.h"
 #include "outcome.h"
@@ -64,10 +64,10 @@ const struct check_event *check_event_type __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* The checks that the kernel made inside an execve of the runtime setup. capmon knows their phase
- * only when the execve ends. If this execve starts the workload, the kernel made the checks with
- * the container's credentials for the workload's file, so they belong to the workload. Otherwise
- * they belong to the runtime setup. */
+/* The pending checks of a task: the kernel made them inside an execve of the runtime setup. capmon
+ * knows their phase only when the execve ends. If this execve starts the workload, the kernel made
+ * the checks with the container's credentials for the workload's file, so they belong to the
+ * workload. Otherwise they belong to the runtime setup. */
 struct pending_checks {
 	__u64 path; /* user space address of the path: distinguishes one execve from the next */
 	__u32 used;
@@ -192,10 +192,10 @@ static __always_inline void follow_outcome(struct task_struct *task, const struc
 {
 	if (key->subject != SUBJECT_OWN || key->namespace != NAMESPACE_BASE)
 		return;
-	if (settings.outcomes && !is_granted(key->answer)) {
-		if (!is_memory_check(key))
+	if (config.outcomes && !is_granted(key->answer)) {
+		if (!is_memory_size_check(key))
 			await_outcome(task, key);
-	} else if (settings.outcomes && key->denied_first) {
+	} else if (config.outcomes && key->denied_first) {
 		mark_overruled(task, key);
 	}
 	if (key->answer == ANSWER_HELD)
@@ -214,8 +214,9 @@ __noinline int follow_check(__u32 slot, bool own)
 }
 
 /* Records one of the pending checks of the current task, in the given phase. A global function, so
- * that the verifier checks it once, and not for every iteration of the loop in flush_pending. */
-__noinline int flush_one(__u32 i, __u32 phase)
+ * that the verifier checks it once, and not for every iteration of the loop in
+ * record_pending_checks. */
+__noinline int record_pending_check(__u32 i, __u32 phase)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pending_checks *pending = bpf_task_storage_get(&pending_checks, task, NULL, 0);
@@ -223,7 +224,7 @@ __noinline int flush_one(__u32 i, __u32 phase)
 	if (!pending || i >= PENDING_MAX)
 		return 0;
 	struct check_key *key = &pending->keys[i];
-	key->phase = phase == PHASE_LONG_SETUP && is_memory_check(key) ? PHASE_SETUP : phase;
+	key->phase = phase == PHASE_LONG_SETUP && is_memory_size_check(key) ? PHASE_SETUP : phase;
 	count_check(key, untrusted_task(task)->real_cred->euid.val);
 	if (phase == PHASE_WORKLOAD)
 		follow_outcome(task, key, true);
@@ -232,7 +233,7 @@ __noinline int flush_one(__u32 i, __u32 phase)
 
 /* Records the pending checks of the current task: in the phase of the workload if their execve has
  * started the workload, else in the phase of the runtime setup. */
-__noinline int flush_pending(__u32 phase)
+__noinline int record_pending_checks(__u32 phase)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pending_checks *pending = bpf_task_storage_get(&pending_checks, task, NULL, 0);
@@ -245,7 +246,7 @@ __noinline int flush_pending(__u32 phase)
 	for (__u32 i = 0; i < PENDING_MAX; i++) {
 		if (i >= pending->used)
 			break;
-		flush_one(i, phase);
+		record_pending_check(i, phase);
 	}
 	pending->used = 0;
 	if (phase == PHASE_WORKLOAD)
@@ -253,17 +254,17 @@ __noinline int flush_pending(__u32 phase)
 	return 0;
 }
 
-/* Defers a check made inside an execve of the runtime setup until the execve ends. Returns false if
+/* Adds a check made inside an execve of the runtime setup to the pending checks. Returns false if
  * there is no room. */
-static __always_inline bool defer_check(struct task_struct *task, const struct check_key *key,
-					__u64 path)
+static __always_inline bool add_pending_check(struct task_struct *task, const struct check_key *key,
+					      __u64 path)
 {
 	struct pending_checks *pending =
 		bpf_task_storage_get(&pending_checks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!pending)
 		return false;
 	if (pending->used && pending->path != path)
-		flush_pending(PHASE_SETUP);
+		record_pending_checks(PHASE_SETUP);
 	pending->path = path;
 	__u32 i = pending->used;
 	if (i >= PENDING_MAX)
@@ -275,12 +276,12 @@ static __always_inline bool defer_check(struct task_struct *task, const struct c
 
 /* Records a deferred check. The caller has already completed its key, with confirm or
  * mark_unreadable. */
-static __always_inline void record_confirmed(struct unconfirmed *saved)
+static __always_inline void record_deferred(struct deferred_check *deferred)
 {
-	saved->confirm = CONFIRM_NONE;
-	count_check(&saved->key, saved->uid);
-	if (saved->key.phase == PHASE_WORKLOAD)
-		follow_outcome(bpf_get_current_task_btf(), &saved->key, saved->own_cred);
+	deferred->confirm = CONFIRM_NONE;
+	count_check(&deferred->key, deferred->uid);
+	if (deferred->key.phase == PHASE_WORKLOAD)
+		follow_outcome(bpf_get_current_task_btf(), &deferred->key, deferred->own_cred);
 }
 
 /* Confirms and records the deferred check of the current task, if there is one. The task's system
@@ -288,29 +289,29 @@ static __always_inline void record_confirmed(struct unconfirmed *saved)
 __noinline int confirm_at_return(__s32 syscall, long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct unconfirmed *saved = bpf_task_storage_get(&unconfirmed, task, NULL, 0);
+	struct deferred_check *deferred = bpf_task_storage_get(&unconfirmed, task, NULL, 0);
 
-	if (!saved || saved->confirm == CONFIRM_NONE)
+	if (!deferred || deferred->confirm == CONFIRM_NONE)
 		return 0;
-	if (saved->key.syscall == syscall)
-		confirm(task, saved, result);
+	if (deferred->key.syscall == syscall)
+		confirm(task, deferred, result);
 	else
-		mark_unreadable(&saved->key, saved->confirm);
-	record_confirmed(saved);
+		mark_unreadable(&deferred->key, deferred->confirm);
+	record_deferred(deferred);
 	return 0;
 }
 
 /* Records the deferred check of the current task, if there is one, without a confirmation: capmon
  * did not see the return of its system call. */
-__noinline int release_unconfirmed(void)
+__noinline int record_deferred_without_value(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct unconfirmed *saved = bpf_task_storage_get(&unconfirmed, task, NULL, 0);
+	struct deferred_check *deferred = bpf_task_storage_get(&unconfirmed, task, NULL, 0);
 
-	if (!saved || saved->confirm == CONFIRM_NONE)
+	if (!deferred || deferred->confirm == CONFIRM_NONE)
 		return 0;
-	mark_unreadable(&saved->key, saved->confirm);
-	record_confirmed(saved);
+	mark_unreadable(&deferred->key, deferred->confirm);
+	record_deferred(deferred);
 	return 0;
 }
 
@@ -322,24 +323,24 @@ __noinline int defer_until_return(__u32 slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct check_ctx *check = bpf_map_lookup_elem(&check_ctx, &slot);
-	struct unconfirmed *saved = NULL;
+	struct deferred_check *deferred = NULL;
 	struct denials *denials = NULL;
 
 	if (!check)
 		return false;
-	if (settings.outcomes) {
-		release_unconfirmed();
-		saved = bpf_task_storage_get(&unconfirmed, task, NULL,
-					     BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (config.outcomes) {
+		record_deferred_without_value();
+		deferred = bpf_task_storage_get(&unconfirmed, task, NULL,
+						BPF_LOCAL_STORAGE_GET_F_CREATE);
 		denials = bpf_task_storage_get(&task_denials, task, NULL,
 					       BPF_LOCAL_STORAGE_GET_F_CREATE);
 	}
-	if (!saved || !denials) {
+	if (!deferred || !denials) {
 		mark_unreadable(&check->key, check->confirm);
 		return false;
 	}
-	save_unconfirmed(task, saved, check);
-	denials->unconfirmed = 1;
+	store_deferred(task, deferred, check);
+	denials->has_deferred = 1;
 	return true;
 }
 
@@ -352,7 +353,7 @@ static __always_inline struct check_ctx *begin_check(__u32 slot)
 	if (untrusted_task(task)->flags & PF_KTHREAD)
 		return NULL;
 	__u64 id = container_of_task(task);
-	if (!recording)
+	if (!enabled)
 		return NULL;
 	struct check_ctx *check = id ? bpf_map_lookup_elem(&check_ctx, &slot) : NULL;
 	if (!check)
@@ -361,9 +362,9 @@ static __always_inline struct check_ctx *begin_check(__u32 slot)
 	check->key.container = id;
 	check->cap_opts = CAP_OPTS_UNKNOWN;
 	check->result = RESULT_UNKNOWN;
-	check->known_site = 0;
+	check->site_from_hook = 0;
 	check->cacheable = 0;
-	check->examined = 0;
+	check->not_only_cached = 0;
 	return check;
 }
 
@@ -374,14 +375,14 @@ static __always_inline int handle_check(void *ctx, struct check_ctx *check, __u3
 					bool cacheable)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	const struct cred_info *checked = &check->cred;
+	const struct cred_info *checked_cred = &check->cred;
 	struct check_key *key = &check->key;
 	struct call *call = &check->call;
 	struct user_namespace *target = (void *)check->target;
 
 	key->capability = check->capability;
 	key->cap_opts = check->cap_opts;
-	key->answer = replay_cap_capable(checked, target, check->capability);
+	key->answer = replay_cap_capable(checked_cred, target, check->capability);
 	if (check->result != RESULT_UNKNOWN && is_granted(key->answer) != (check->result == 0))
 		increment_counter(COUNTER_ANSWER_MISMATCH);
 	read_comm(task, key->comm);
@@ -390,13 +391,14 @@ static __always_inline int handle_check(void *ctx, struct check_ctx *check, __u3
 	read_call_args(task, call);
 	key->syscall = call->nr;
 	key->compat = call->compat;
-	if (check->known_site)
-		key->site[0] = check->known_site;
+	if (check->site_from_hook)
+		key->site[0] = check->site_from_hook;
 	else
 		find_call_site(ctx, task, check);
 	struct call_rule rule = call_rule_of(call);
-	keep_args(key, call, rule);
-	key->condition = condition_of(key, call, rule, checked, task, kernel_address(ctx, task));
+	store_args(key, call, rule);
+	key->condition =
+		condition_of(key, call, rule, checked_cred, task, kernel_address(ctx, task));
 
 	__u64 id = key->container;
 	struct task_state *state = current_task_state(id);
@@ -406,15 +408,15 @@ static __always_inline int handle_check(void *ctx, struct check_ctx *check, __u3
 		increment_counter(COUNTER_CONTAINERS_FULL);
 		return 0;
 	}
-	key->subject = subject_of(checked, task, id, container);
-	key->host_root = checked->euid == 0;
-	if (container->base_userns && checked->userns_inum != container->base_userns)
+	key->subject = subject_of(checked_cred, task, id, container);
+	key->host_root = checked_cred->euid == 0;
+	if (container->base_userns && checked_cred->userns_inum != container->base_userns)
 		key->namespace = NAMESPACE_NESTED;
 	else if (container->workload_ns) /* in a nested one, a task can have all capabilities */
 		key->excess = excess_of(untrusted_task(task)->real_cred, id, container);
 	if (key->namespace == NAMESPACE_BASE)
-		key->alternative = alternative_of(checked, key->capability, container);
-	keep_implicit_needs(key, call, rule, checked, target, container->base_userns);
+		key->alternative = alternative_of(checked_cred, key->capability, container);
+	store_capset_or_userns_map(key, call, rule, checked_cred, target, container->base_userns);
 
 	if (state) {
 		if (key->capability == CAP_SETPCAP)
@@ -432,12 +434,12 @@ static __always_inline int handle_check(void *ctx, struct check_ctx *check, __u3
 
 	if (key->phase == PHASE_SETUP) {
 		if (rule.kind != CALL_EXEC) {
-			flush_pending(PHASE_SETUP);
-			if (is_setup_overdue(state) && !is_memory_check(key))
+			record_pending_checks(PHASE_SETUP);
+			if (is_setup_overdue(state) && !is_memory_size_check(key))
 				key->phase = PHASE_LONG_SETUP;
 		} else {
 			key->setup_execve = 1;
-			if (defer_check(task, key, call->args[0]))
+			if (add_pending_check(task, key, call->args[0]))
 				return 0;
 			/* no room: a use too many in the workload is better than one too few */
 			key->phase = PHASE_WORKLOAD;
@@ -448,18 +450,18 @@ static __always_inline int handle_check(void *ctx, struct check_ctx *check, __u3
 		return 0;
 	bool of_file = is_file_check(key);
 	if (!count_cached(check)) {
-		int times = count_check(key, checked->euid);
+		int times = count_check(key, checked_cred->euid);
 		/* Two kinds of check are not cached. The first FILES_QUOTA checks on files are
 		 * examined one by one, to record their files. A folded key would never match in
 		 * count_cached, and FOLD_COARSE has removed a part of the call site. */
 		if (cacheable && times && !is_folded(key) && (!of_file || times >= FILES_QUOTA))
 			cache_check(slot);
-		check->examined = times > 0;
+		check->not_only_cached = times > 0;
 	}
-	if (of_file && check->examined)
+	if (of_file && check->not_only_cached)
 		record_files(slot);
 	if (key->phase == PHASE_WORKLOAD)
-		follow_check(slot, checked->cred == (__u64)untrusted_task(task)->real_cred);
+		follow_check(slot, checked_cred->cred == (__u64)untrusted_task(task)->real_cred);
 	return 0;
 }
 
@@ -537,7 +539,7 @@ static __always_inline int handle_inlined_check(void *ctx, bool expected, __u64 
 		check->cred = typed_cred_info(untrusted_task(bpf_get_current_task_btf())->cred);
 		check->target = check->cred.ns;
 		check->capability = CAP_SETPCAP;
-		check->known_site = site;
+		check->site_from_hook = site;
 		handle_check(ctx, check, slot, false);
 	}
 	state->setpcap_checked = 0;
@@ -564,18 +566,18 @@ static __always_inline bool reaches_securebits_check(long result)
 }
 
 DEFINE_WITH_FALLBACK("fexit/cap_capset", capmon_capset, PROGRAM_CAPSET,
-		     handle_inlined_check(ctx, true, settings.capset_site, CTX_CAPSET),
+		     handle_inlined_check(ctx, true, config.capset_site, CTX_CAPSET),
 		     struct cred *unused)
 
 SEC("kretprobe/cap_capset")
 int capmon_capset_kretprobe(struct pt_regs *ctx)
 {
-	return handle_inlined_check(ctx, true, settings.capset_site, CTX_CAPSET);
+	return handle_inlined_check(ctx, true, config.capset_site, CTX_CAPSET);
 }
 
 DEFINE_WITH_FALLBACK("fexit/cap_task_prctl", capmon_prctl, PROGRAM_PRCTL,
 		     handle_inlined_check(ctx, reaches_securebits_check(result),
-					  settings.task_prctl_site, CTX_PRCTL),
+					  config.task_prctl_site, CTX_PRCTL),
 		     int option, unsigned long arg2, unsigned long arg3, unsigned long arg4,
 		     unsigned long arg5, int result)
 
@@ -587,7 +589,7 @@ int capmon_prctl_kretprobe(struct pt_regs *ctx)
 #elif defined(__TARGET_ARCH_arm64)
 	int result = ((struct user_pt_regs *)ctx)->regs[0];
 #endif
-	return handle_inlined_check(ctx, reaches_securebits_check(result), settings.task_prctl_site,
+	return handle_inlined_check(ctx, reaches_securebits_check(result), config.task_prctl_site,
 				    CTX_PRCTL);
 }
 
@@ -645,7 +647,7 @@ static __always_inline int handle_exec(struct task_struct *task, struct linux_bi
 			state->phase = PHASE_WORKLOAD;
 			record_workload_process(task, id, false);
 		}
-		flush_pending(state->phase);
+		record_pending_checks(state->phase);
 	}
 	if (state->phase == PHASE_WORKLOAD)
 		record_execution(id, (__u64)file_with_capabilities(task, bprm));
@@ -661,8 +663,8 @@ static __always_inline int handle_exit(struct task_struct *task)
 	__u64 id = container_of_task(task);
 	if (!id)
 		return 0;
-	flush_pending(PHASE_SETUP);
-	release_unconfirmed();
+	record_pending_checks(PHASE_SETUP);
+	record_deferred_without_value();
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
 	if (container) {
 		container->last_ns = bpf_ktime_get_boot_ns();
@@ -692,12 +694,12 @@ static __always_inline int handle_sys_exit(long result)
 	if (result == -EPERM && call_rule_of(&call).kind == CALL_EXEC)
 		record_failed_execve();
 	struct denials *denials = NULL;
-	if (settings.outcomes)
+	if (config.outcomes)
 		denials = bpf_task_storage_get(&task_denials, task, NULL, 0);
 	if (denials) {
-		if (denials->unconfirmed)
+		if (denials->has_deferred)
 			confirm_at_return(call.nr, result);
-		denials->unconfirmed = 0;
+		denials->has_deferred = 0;
 		record_outcomes(denials, &call, result);
 		if (denials->pressure_file && result > 0)
 			record_pressure_write();

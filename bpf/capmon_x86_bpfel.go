@@ -99,10 +99,10 @@ type CapmonCgroupWalk struct {
 }
 
 type CapmonCheckCache struct {
-	_               structs.HostLayout
-	FirstOffset     int32
-	FirstCandidates uint32
-	Checks          [64]struct {
+	_                     structs.HostLayout
+	FirstOffset           int32
+	FirstOffsetCandidates uint32
+	Checks                [64]struct {
 		_       structs.HostLayout
 		Version uint64
 		Key     CapmonCheckKey
@@ -110,8 +110,8 @@ type CapmonCheckCache struct {
 			_             structs.HostLayout
 			Address       [12]uint64
 			Offset        [12]int16
-			Base          [3]int16
-			Begin         [3]uint8
+			SavedBpOffset [3]int16
+			PartStart     [3]uint8
 			ReachesEntry  uint8
 			HasModuleCode uint8
 			Pad           [1]uint8
@@ -142,26 +142,26 @@ type CapmonCheckCtx struct {
 		Sgid        uint32
 		UsernsInum  uint32
 	}
-	Target     uint64
-	Capability int32
-	CapOpts    int32
-	Result     int32
-	Cacheable  uint32
-	KnownSite  uint64
-	Call       struct {
+	Target       uint64
+	Capability   int32
+	CapOpts      int32
+	Result       int32
+	Cacheable    uint32
+	SiteFromHook uint64
+	Call         struct {
 		_      structs.HostLayout
 		Nr     int32
 		Compat bool
 		_      [3]byte
 		Args   [6]uint64
 	}
-	Key          CapmonCheckKey
-	CacheIndex   uint32
-	RegsDistance uint32
-	ChainKnown   uint32
-	Examined     uint32
-	Confirm      uint32
-	_            [4]byte
+	Key             CapmonCheckKey
+	CacheIndex      uint32
+	ContextDistance uint32
+	ChainMatches    uint32
+	NotOnlyCached   uint32
+	Confirm         uint32
+	_               [4]byte
 }
 
 type CapmonCheckEvent struct {
@@ -310,11 +310,26 @@ const (
 	CapmonCounterCOUNTER_MAX             CapmonCounter = 11
 )
 
+type CapmonDeferredCheck struct {
+	_           structs.HostLayout
+	Key         CapmonCheckKey
+	Effective   uint64
+	Permitted   uint64
+	Inheritable uint64
+	Ns          uint64
+	MaxMessages uint64
+	MaxSize     uint64
+	Confirm     uint32
+	Uid         uint32
+	OwnCred     uint32
+	SharedFiles uint32
+}
+
 type CapmonDenials struct {
 	_            structs.HostLayout
 	Used         uint32
 	Syscall      int32
-	Unconfirmed  uint32
+	HasDeferred  uint32
 	PressureFile uint32
 	Times        [4]uint32
 	Keys         [4]CapmonCheckKey
@@ -595,18 +610,18 @@ const (
 )
 
 type CapmonStack struct {
-	_         structs.HostLayout
-	Length    uint32
-	SiteStart uint32
-	TextStart uint32
-	SiteEnd   uint32
-	NextBelow uint32
-	BpBelow   uint32
-	PartBase  uint32
-	Part      uint32
-	LastBelow uint32
-	_         [4]byte
-	Address   [32]uint64
+	_               structs.HostLayout
+	Length          uint32
+	SiteIndex       uint32
+	TextIndex       uint32
+	SiteEndIndex    uint32
+	NextDistance    uint32
+	SavedBpDistance uint32
+	OriginDistance  uint32
+	Part            uint32
+	LastDistance    uint32
+	_               [4]byte
+	Address         [32]uint64
 }
 
 type CapmonSubject uint32
@@ -639,21 +654,6 @@ const (
 	CapmonUncheckedUseUNCHECKED_PRESSURE      CapmonUncheckedUse = 3
 	CapmonUncheckedUseUNCHECKED_READ_OWN_SETS CapmonUncheckedUse = 4
 )
-
-type CapmonUnconfirmed struct {
-	_           structs.HostLayout
-	Key         CapmonCheckKey
-	Effective   uint64
-	Permitted   uint64
-	Inheritable uint64
-	Ns          uint64
-	MaxMessages uint64
-	MaxSize     uint64
-	Confirm     uint32
-	Uid         uint32
-	OwnCred     uint32
-	SharedFiles uint32
-}
 
 // LoadCapmon returns the embedded CollectionSpec for Capmon.
 func LoadCapmon() (*ebpf.CollectionSpec, error) {
@@ -766,7 +766,9 @@ type CapmonVariableSpecs struct {
 	CompatCallRules     *ebpf.VariableSpec `ebpf:"compat_call_rules"`
 	CompatFileRules     *ebpf.VariableSpec `ebpf:"compat_file_rules"`
 	ConditionType       *ebpf.VariableSpec `ebpf:"condition_type"`
+	Config              *ebpf.VariableSpec `ebpf:"config"`
 	CounterType         *ebpf.VariableSpec `ebpf:"counter_type"`
+	Enabled             *ebpf.VariableSpec `ebpf:"enabled"`
 	EventKindType       *ebpf.VariableSpec `ebpf:"event_kind_type"`
 	EventType           *ebpf.VariableSpec `ebpf:"event_type"`
 	ExcessType          *ebpf.VariableSpec `ebpf:"excess_type"`
@@ -782,10 +784,8 @@ type CapmonVariableSpecs struct {
 	PhaseType           *ebpf.VariableSpec `ebpf:"phase_type"`
 	PidnsType           *ebpf.VariableSpec `ebpf:"pidns_type"`
 	PressureType        *ebpf.VariableSpec `ebpf:"pressure_type"`
-	Recording           *ebpf.VariableSpec `ebpf:"recording"`
 	RootMapType         *ebpf.VariableSpec `ebpf:"root_map_type"`
 	SeccompCallKindType *ebpf.VariableSpec `ebpf:"seccomp_call_kind_type"`
-	Settings            *ebpf.VariableSpec `ebpf:"settings"`
 	ShareType           *ebpf.VariableSpec `ebpf:"share_type"`
 	SlotLimitType       *ebpf.VariableSpec `ebpf:"slot_limit_type"`
 	SpecialValueType    *ebpf.VariableSpec `ebpf:"special_value_type"`
@@ -888,7 +888,9 @@ type CapmonVariables struct {
 	CompatCallRules     *ebpf.Variable `ebpf:"compat_call_rules"`
 	CompatFileRules     *ebpf.Variable `ebpf:"compat_file_rules"`
 	ConditionType       *ebpf.Variable `ebpf:"condition_type"`
+	Config              *ebpf.Variable `ebpf:"config"`
 	CounterType         *ebpf.Variable `ebpf:"counter_type"`
+	Enabled             *ebpf.Variable `ebpf:"enabled"`
 	EventKindType       *ebpf.Variable `ebpf:"event_kind_type"`
 	EventType           *ebpf.Variable `ebpf:"event_type"`
 	ExcessType          *ebpf.Variable `ebpf:"excess_type"`
@@ -904,10 +906,8 @@ type CapmonVariables struct {
 	PhaseType           *ebpf.Variable `ebpf:"phase_type"`
 	PidnsType           *ebpf.Variable `ebpf:"pidns_type"`
 	PressureType        *ebpf.Variable `ebpf:"pressure_type"`
-	Recording           *ebpf.Variable `ebpf:"recording"`
 	RootMapType         *ebpf.Variable `ebpf:"root_map_type"`
 	SeccompCallKindType *ebpf.Variable `ebpf:"seccomp_call_kind_type"`
-	Settings            *ebpf.Variable `ebpf:"settings"`
 	ShareType           *ebpf.Variable `ebpf:"share_type"`
 	SlotLimitType       *ebpf.Variable `ebpf:"slot_limit_type"`
 	SpecialValueType    *ebpf.Variable `ebpf:"special_value_type"`

@@ -110,8 +110,8 @@ static __always_inline struct cgroup *cgroup_of(struct task_struct *task)
 {
 	struct css_set *set = untrusted_task(task)->cgroups;
 
-#define SUBSYS(n)                   \
-	if (settings.subsys == (n)) \
+#define SUBSYS(n)                 \
+	if (config.subsys == (n)) \
 		return set->subsys[n]->cgroup;
 	SUBSYS(0)
 	SUBSYS(1)
@@ -211,7 +211,7 @@ static __always_inline bool is_known_container(__u64 id)
 /* The node where a walk starts: the cgroup or, if it is too deep for a walk, its ancestor at level
  * CGROUP_DEPTH - 1. Deeper cgroups either are inside a container or belong to none. Returns NULL
  * for too deep a cgroup before 6.1, where a cgroup has only the ids of its ancestors. */
-static __always_inline struct kernfs_node *walk_start(struct cgroup *leaf, int level)
+static __always_inline struct kernfs_node *cgroup_walk_start(struct cgroup *leaf, int level)
 {
 	struct cgroup *from = leaf;
 
@@ -243,7 +243,7 @@ static __always_inline __u64 known_ancestor_container(struct cgroup___before_6_1
 /* Examines one node on the way to the root. Sets container if the node is a container, or if the
  * cache has its container. Returns the parent, or 0 to end the walk. A separate function, so that
  * the verifier checks it once and not CGROUP_DEPTH times. */
-__noinline __u64 walk_node(__u64 address, bool is_leaf, __u64 *container)
+__noinline __u64 cgroup_walk_node(__u64 address, bool is_leaf, __u64 *container)
 {
 	__u32 zero = 0;
 	struct cgroup_walk *walk = bpf_map_lookup_elem(&cgroup_walk, &zero);
@@ -292,11 +292,11 @@ __noinline __u64 resolve_container(__u64 address)
 	__builtin_memset(&walk->found, 0, sizeof(walk->found));
 	leaf_id = BPF_CORE_READ(leaf, kn, id);
 	int level = BPF_CORE_READ(leaf, level);
-	__u64 node = (__u64)walk_start(leaf, level);
+	__u64 node = (__u64)cgroup_walk_start(leaf, level);
 	if (!node)
 		container = known_ancestor_container((void *)leaf);
 	for (int depth = 0; depth < CGROUP_DEPTH && node; depth++)
-		node = walk_node(node, !depth, &container);
+		node = cgroup_walk_node(node, !depth, &container);
 	if (!container && level >= CGROUP_DEPTH && !walk->found.delegated) {
 		increment_counter(COUNTER_CGROUP_DEPTH);
 		return 0;
@@ -330,13 +330,13 @@ static __always_inline __u64 container_of_task(struct task_struct *task)
 	struct last_cgroup *last = bpf_map_lookup_elem(&last_cgroup, &zero);
 	if (!last)
 		return 0;
-	if (settings.cpu_exclusive && last->cgroup == id)
+	if (config.cpu_exclusive && last->cgroup == id)
 		return last->container;
 	__u64 *known = bpf_map_lookup_elem(&cgroup_cache, &id);
 	/* reads the pointer from cgroup->self: global functions do not accept typed pointers */
 	__u64 container = known ? *known :
 				  resolve_container((__u64)BPF_CORE_READ(cgroup, self.cgroup));
-	if (settings.cpu_exclusive)
+	if (config.cpu_exclusive)
 		*last = (struct last_cgroup){ id, container };
 	return container;
 }
@@ -348,12 +348,12 @@ static __always_inline struct cgroup *cgroup_of_other(struct task_struct *task)
 	struct css_set *set = BPF_CORE_READ(task, cgroups);
 	struct cgroup *cgroup = NULL;
 
-	if (settings.subsys < 0) {
+	if (config.subsys < 0) {
 		cgroup = BPF_CORE_READ(set, dfl_cgrp);
 	} else {
 		struct cgroup_subsys_state *state = NULL;
 		__u64 address = (__u64)set + bpf_core_field_offset(set->subsys) +
-				settings.subsys * sizeof(state);
+				config.subsys * sizeof(state);
 		bpf_probe_read_kernel(&state, sizeof(state), (void *)address);
 		cgroup = BPF_CORE_READ(state, cgroup);
 	}

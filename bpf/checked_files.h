@@ -21,14 +21,14 @@
 #define CAP_DAC_READ_SEARCH 2
 #define AT_FDCWD -100
 #define AF_UNIX 1
-#define PATH_STEPS_MAX 64 /* of walk_up: names and mounts */
+#define PATH_STEPS_MAX 64 /* of step_up_path: names and mounts */
 
 /* Scratch space, too large for the stack of a program. A name can begin at the last byte of the
  * path, and the verifier requires room for the longest name there, hence the padding. */
 struct file_scratch {
 	struct file_event fresh;
 	__u8 padding[PATH_LEN];
-	__u64 dentry, mount; /* current position of walk_up */
+	__u64 dentry, mount; /* current position of step_up_path */
 	__u32 path_len; /* bytes of the base's path written so far */
 	__u32 nofollow; /* as in file_key */
 };
@@ -54,7 +54,7 @@ static __always_inline bool is_file_check(const struct check_key *key)
 
 /* Steps from a directory towards the root of its mount namespace, as prepend_path does
  * (fs/d_path.c). Returns false at the end. Global, so that the verifier checks it once. */
-__noinline int walk_up(__u32 slot)
+__noinline int step_up_path(__u32 slot)
 {
 	struct file_scratch *scratch = bpf_map_lookup_elem(&file_scratch, &slot);
 
@@ -125,7 +125,7 @@ __noinline int record_file(__u32 slot)
 		fresh->gid = BPF_CORE_READ(task, cred, fsgid.val);
 		fresh->bounding = fresh->inheritable = ~0ULL;
 		for (int i = 0; i < PATH_STEPS_MAX && scratch->dentry; i++)
-			if (!walk_up(slot))
+			if (!step_up_path(slot))
 				break;
 		if (!bpf_map_update_elem(&files, key, fresh, BPF_NOEXIST)) {
 			if (IS_BELOW(kind, FILE_KINDS))
@@ -291,7 +291,7 @@ __noinline int record_failed_execve(void)
 	struct check_ctx *check = bpf_map_lookup_elem(&check_ctx, &slot);
 	__u64 id = container_of_task(task);
 
-	if (!id || !check || !recording)
+	if (!id || !check || !enabled)
 		return 0;
 	struct task_state *state = current_task_state(id);
 	struct container *container = bpf_map_lookup_elem(&containers, &id);

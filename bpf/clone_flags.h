@@ -18,7 +18,7 @@
 #define CLONE_NEWPID 0x20000000
 #define CLONE_NEWNET 0x40000000
 #define CLONE_INTO_CGROUP 0x200000000ULL
-#define CLONE_OBSERVABLE                                                               \
+#define CLONE_FLAGS_SEEN_IN_CHILD                                                      \
 	(CLONE_NEWTIME | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | \
 	 CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_INTO_CGROUP)
 #define CHILD_CREATED (1ULL << 63) /* the call created a child */
@@ -42,8 +42,8 @@ static __always_inline __u64 new_namespaces(struct nsproxy *parent, struct nspro
 	return flags;
 }
 
-/* The flags in CLONE_OBSERVABLE with which a child was created. Most children have none, and three
- * comparisons are enough to find that out. */
+/* The flags in CLONE_FLAGS_SEEN_IN_CHILD with which a child was created. Most children have none,
+ * and three comparisons are enough to find that out. */
 static __always_inline __u64 clone_flags_of_child(struct task_struct *parent,
 						  struct task_struct *child)
 {

@@ -101,15 +101,15 @@ static __always_inline enum condition set_id_condition(const struct uid_gid_map 
 /* cap_capset checks CAP_SETPCAP on every call, but needs it only to make capabilities inheritable
  * that are neither inheritable nor permitted (security/commoncap.c). */
 static __always_inline enum condition capset_condition(const struct call *call,
-						       const struct cred_info *checked)
+						       const struct cred_info *checked_cred)
 {
 	struct capability_sets wanted = {};
 
 	if (!read_capset(call, &wanted))
 		return CONDITION_UNREADABLE;
-	__u64 allowed = checked->inheritable | checked->permitted;
-	return wanted.inheritable & settings.known_caps & ~allowed ? CONDITION_CAUSES_ERROR :
-								     CONDITION_NO_EFFECT;
+	__u64 allowed = checked_cred->inheritable | checked_cred->permitted;
+	return wanted.inheritable & config.known_caps & ~allowed ? CONDITION_CAUSES_ERROR :
+								   CONDITION_NO_EFFECT;
 }
 
 /*
@@ -144,13 +144,14 @@ fsetid_condition(const struct call *call, struct call_rule rule, struct task_str
  * nothing. The kernel's list is sorted. capmon compares the lists element by element, so an
  * unsorted list counts as a change.
  */
-static __noinline int setgroups_condition(const struct call *call, const struct cred_info *checked)
+static __noinline int setgroups_condition(const struct call *call,
+					  const struct cred_info *checked_cred)
 {
-	const struct group_info *groups = (void *)checked->groups;
-	const struct user_namespace *ns = (void *)checked->ns;
+	const struct group_info *groups = (void *)checked_cred->groups;
+	const struct user_namespace *ns = (void *)checked_cred->ns;
 	__u32 wanted = 0;
 
-	if (!call || !checked || call->compat || call->args[0] > GROUPS_MAX ||
+	if (!call || !checked_cred || call->compat || call->args[0] > GROUPS_MAX ||
 	    BPF_CORE_READ(ns, level) || BPF_CORE_READ(groups, ngroups) != call->args[0])
 		return CONDITION_UNTESTED;
 	for (__u32 i = 0; i < GROUPS_MAX && i < call->args[0]; i++) {
@@ -225,7 +226,7 @@ unchanged_condition(const struct check_key *key, const struct call *call, struct
 
 static __always_inline __u64 to_pages(__u64 bytes)
 {
-	return (bytes + settings.page_size - 1) / settings.page_size;
+	return (bytes + config.page_size - 1) / config.page_size;
 }
 
 /* Whether mmap rounds the length up to huge pages (ksys_mmap_pgoff, mm/mmap.c). */
@@ -253,7 +254,7 @@ memlock_condition(const struct call *call, struct call_rule rule, struct task_st
 
 	if (limit == RLIM_INFINITY)
 		return CONDITION_NO_EFFECT;
-	if (call->compat || !settings.page_size)
+	if (call->compat || !config.page_size)
 		return CONDITION_UNREADABLE;
 	switch (rule.kind) {
 	case CALL_MMAP:
@@ -270,7 +271,7 @@ memlock_condition(const struct call *call, struct call_rule rule, struct task_st
 	default:
 		return CONDITION_UNREADABLE;
 	}
-	return locked <= limit / settings.page_size ? CONDITION_NO_EFFECT : CONDITION_CAUSES_ERROR;
+	return locked <= limit / config.page_size ? CONDITION_NO_EFFECT : CONDITION_CAUSES_ERROR;
 }
 
 /*
@@ -325,10 +326,10 @@ static __noinline int may_ping(const struct call *call)
 
 static __always_inline enum condition condition_of(const struct check_key *key,
 						   const struct call *call, struct call_rule rule,
-						   const struct cred_info *checked,
+						   const struct cred_info *checked_cred,
 						   struct task_struct *task, __u64 context)
 {
-	const struct user_namespace *ns = (void *)checked->ns;
+	const struct user_namespace *ns = (void *)checked_cred->ns;
 
 	switch (key->capability) {
 	case CAP_CHOWN:
@@ -337,15 +338,17 @@ static __always_inline enum condition condition_of(const struct check_key *key,
 	case CAP_SETUID:
 		if (rule.kind != CALL_SETUID)
 			return CONDITION_UNTESTED;
-		return set_id_condition(&ns->uid_map, call->args[0], checked->uid, checked->suid);
+		return set_id_condition(&ns->uid_map, call->args[0], checked_cred->uid,
+					checked_cred->suid);
 	case CAP_SETGID:
 		if (rule.kind == CALL_SETGROUPS)
-			return setgroups_condition(call, checked);
+			return setgroups_condition(call, checked_cred);
 		if (rule.kind != CALL_SETGID)
 			return CONDITION_UNTESTED;
-		return set_id_condition(&ns->gid_map, call->args[0], checked->gid, checked->sgid);
+		return set_id_condition(&ns->gid_map, call->args[0], checked_cred->gid,
+					checked_cred->sgid);
 	case CAP_SETPCAP:
-		return rule.kind == CALL_CAPSET ? capset_condition(call, checked) :
+		return rule.kind == CALL_CAPSET ? capset_condition(call, checked_cred) :
 						  CONDITION_UNTESTED;
 	case CAP_FSETID:
 		return fsetid_condition(call, rule, task);

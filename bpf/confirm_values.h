@@ -11,7 +11,7 @@
 #define CAPMON_CONFIRM_VALUES_H
 
 #include "condition.h"
-#include "implicit_needs.h"
+#include "capset_and_userns_needs.h"
 #include "check_cache.h"
 #include "outcome.h"
 
@@ -25,7 +25,9 @@ enum confirm {
 	CONFIRM_MAP = 3, /* with the map of the user namespace */
 };
 
-struct unconfirmed {
+/* A check that waits for the return of its system call, with everything that is needed to confirm
+ * it. */
+struct deferred_check {
 	struct check_key key;
 	__u64 effective, permitted, inheritable; /* the sets before the call */
 	__u64 ns; /* address of the user namespace */
@@ -36,11 +38,13 @@ struct unconfirmed {
 	__u32 shared_files; /* 1: other tasks can change the task's descriptors */
 };
 
+/* The deferred check of each task. A newer capmon opens the maps of a pinned recording by their
+ * names, so this map keeps its old name. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct unconfirmed);
+	__type(value, struct deferred_check);
 } unconfirmed SEC(".maps");
 
 /* How to confirm a check. Checks of the runtime are runtime setup whatever the values are. */
@@ -72,24 +76,25 @@ static __always_inline void mark_unreadable(struct check_key *key, enum confirm 
 		key->condition = CONDITION_UNREADABLE;
 }
 
-/* Saves a deferred check with everything that is needed to confirm it. */
-static __always_inline void save_unconfirmed(struct task_struct *task, struct unconfirmed *saved,
-					     const struct check_ctx *check)
+/* Stores a check as the deferred check of its task. */
+static __always_inline void store_deferred(struct task_struct *task,
+					   struct deferred_check *deferred,
+					   const struct check_ctx *check)
 {
 	struct ipc_namespace *ipc = BPF_CORE_READ(task, nsproxy, ipc_ns);
 
-	saved->key = check->key;
-	saved->effective = check->cred.effective;
-	saved->permitted = check->cred.permitted;
-	saved->inheritable = check->cred.inheritable;
-	saved->ns = check->target;
-	saved->max_messages = BPF_CORE_READ(ipc, mq_msg_max);
-	saved->max_size = BPF_CORE_READ(ipc, mq_msgsize_max);
-	saved->uid = check->cred.euid;
-	saved->own_cred = check->cred.cred == (__u64)untrusted_task(task)->real_cred;
+	deferred->key = check->key;
+	deferred->effective = check->cred.effective;
+	deferred->permitted = check->cred.permitted;
+	deferred->inheritable = check->cred.inheritable;
+	deferred->ns = check->target;
+	deferred->max_messages = BPF_CORE_READ(ipc, mq_msg_max);
+	deferred->max_size = BPF_CORE_READ(ipc, mq_msgsize_max);
+	deferred->uid = check->cred.euid;
+	deferred->own_cred = check->cred.cred == (__u64)untrusted_task(task)->real_cred;
 	/* only the task itself can start to share its files, and it is in a system call */
-	saved->shared_files = BPF_CORE_READ(task, files, count.counter) > 1;
-	saved->confirm = check->confirm;
+	deferred->shared_files = BPF_CORE_READ(task, files, count.counter) > 1;
+	deferred->confirm = check->confirm;
 }
 
 /* Sets the condition of a check whose call failed, without the value. error is the error that a
@@ -104,14 +109,14 @@ static __always_inline void confirm_failure(struct check_key *key, long result, 
 		mark_unreadable(key, CONFIRM_NONE);
 }
 
-/* After a capset that failed, keeps only the requested capabilities that the task could not get. A
+/* After a capset that failed, stores only the requested capabilities that the task could not get. A
  * task can always get its permitted capabilities. With CAP_SETPCAP, it can also make the
  * capabilities in its bounding set inheritable. */
-static __always_inline void keep_lacking(struct task_struct *task, struct unconfirmed *saved,
-					 long result)
+static __always_inline void store_lacking(struct task_struct *task, struct deferred_check *deferred,
+					  long result)
 {
-	struct check_key *key = &saved->key;
-	__u64 lacking = result == -EPERM ? ~saved->permitted : 0;
+	struct check_key *key = &deferred->key;
+	__u64 lacking = result == -EPERM ? ~deferred->permitted : 0;
 	__u64 raised;
 
 	__builtin_memcpy(&raised, key->detail, sizeof(raised));
@@ -119,37 +124,37 @@ static __always_inline void keep_lacking(struct task_struct *task, struct unconf
 	key->args[1] &= lacking;
 	if (key->answer == ANSWER_HELD)
 		key->args[1] &= ~CAP_SET(untrusted_task(task)->real_cred, cap_bset);
-	keep_raised(key, raised & lacking);
+	store_raised(key, raised & lacking);
 }
 
 /* Confirms a capset. After a success, the task's sets show what cap_capset read. */
-static __always_inline void confirm_capset(struct task_struct *task, struct unconfirmed *saved,
-					   long result)
+static __always_inline void confirm_capset(struct task_struct *task,
+					   struct deferred_check *deferred, long result)
 {
-	struct check_key *key = &saved->key;
+	struct check_key *key = &deferred->key;
 
 	if (result < 0) {
 		confirm_failure(key, result, EPERM);
-		keep_lacking(task, saved, result);
+		store_lacking(task, deferred, result);
 		return;
 	}
 	__u64 inheritable = CAP_SET(untrusted_task(task)->real_cred, cap_inheritable);
 	key->args[0] = CAP_SET(untrusted_task(task)->real_cred, cap_permitted);
-	key->args[1] = inheritable & ~saved->inheritable;
-	key->args[2] = saved->permitted;
-	keep_raised(key,
-		    CAP_SET(untrusted_task(task)->real_cred, cap_effective) & ~saved->effective);
-	key->condition = inheritable & ~(saved->inheritable | saved->permitted) ?
+	key->args[1] = inheritable & ~deferred->inheritable;
+	key->args[2] = deferred->permitted;
+	store_raised(key, CAP_SET(untrusted_task(task)->real_cred, cap_effective) &
+				  ~deferred->effective);
+	key->condition = inheritable & ~(deferred->inheritable | deferred->permitted) ?
 				 CONDITION_CAUSES_ERROR :
 				 CONDITION_NO_EFFECT;
 }
 
 /* Confirms the creation of a message queue. mqueue_get_inode stores its copy of the values in the
  * queue. */
-static __always_inline void confirm_queue(struct task_struct *task, struct unconfirmed *saved,
+static __always_inline void confirm_queue(struct task_struct *task, struct deferred_check *deferred,
 					  long result)
 {
-	struct check_key *key = &saved->key;
+	struct check_key *key = &deferred->key;
 
 	if (result < 0) {
 		confirm_failure(key, result, EINVAL);
@@ -160,15 +165,16 @@ static __always_inline void confirm_queue(struct task_struct *task, struct uncon
 		return;
 	}
 	struct inode *inode = inode_of_descriptor(task, result);
-	if (saved->shared_files || !bpf_core_type_exists(struct mqueue_inode_info) ||
+	if (deferred->shared_files || !bpf_core_type_exists(struct mqueue_inode_info) ||
 	    BPF_CORE_READ(inode, i_sb, s_magic) != MQUEUE_MAGIC) {
 		mark_unreadable(key, CONFIRM_QUEUE);
 		return;
 	}
 	struct mqueue_inode_info *queue =
 		(void *)inode - bpf_core_field_offset(struct mqueue_inode_info, vfs_inode);
-	key->condition = BPF_CORE_READ(queue, attr.mq_maxmsg) > saved->max_messages ||
-					 BPF_CORE_READ(queue, attr.mq_msgsize) > saved->max_size ?
+	key->condition = BPF_CORE_READ(queue, attr.mq_maxmsg) > deferred->max_messages ||
+					 BPF_CORE_READ(queue, attr.mq_msgsize) >
+						 deferred->max_size ?
 				 CONDITION_CAUSES_ERROR :
 				 CONDITION_NO_EFFECT;
 }
@@ -198,28 +204,28 @@ __noinline int map_has_root(__u64 ns)
 /* Confirms a write to the map of a user namespace. A map can be written only once, so if this call
  * succeeded, it wrote the present map. If verify_root_map may have denied the write (EPERM, and the
  * namespace's creator did not have CAP_SETFCAP), the map stays unknown. */
-static __always_inline void confirm_map(struct unconfirmed *saved, long result)
+static __always_inline void confirm_map(struct deferred_check *deferred, long result)
 {
-	struct check_key *key = &saved->key;
+	struct check_key *key = &deferred->key;
 
 	if (result > 0)
-		key->args[1] = map_has_root(saved->ns);
+		key->args[1] = map_has_root(deferred->ns);
 	else if (result != -EPERM || key->args[0])
 		key->args[1] = ROOT_MAP_OTHERS;
 }
 
-static __always_inline void confirm(struct task_struct *task, struct unconfirmed *saved,
+static __always_inline void confirm(struct task_struct *task, struct deferred_check *deferred,
 				    long result)
 {
-	switch (saved->confirm) {
+	switch (deferred->confirm) {
 	case CONFIRM_CAPSET:
-		confirm_capset(task, saved, result);
+		confirm_capset(task, deferred, result);
 		break;
 	case CONFIRM_QUEUE:
-		confirm_queue(task, saved, result);
+		confirm_queue(task, deferred, result);
 		break;
 	case CONFIRM_MAP:
-		confirm_map(saved, result);
+		confirm_map(deferred, result);
 		break;
 	}
 }

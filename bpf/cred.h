@@ -75,11 +75,11 @@ static __always_inline struct cred_info probed_cred_info(const struct cred *cred
  * Credentials do not change, and neither do the parents, levels and owners of user namespaces. So
  * the result is the kernel's.
  */
-static __always_inline enum answer replay_cap_capable(const struct cred_info *checked,
+static __always_inline enum answer replay_cap_capable(const struct cred_info *checked_cred,
 						      struct user_namespace *target, int capability)
 {
-	struct user_namespace *own = (void *)checked->ns;
-	bool held = set_has(checked->effective, capability);
+	struct user_namespace *own = (void *)checked_cred->ns;
+	bool held = set_has(checked_cred->effective, capability);
 
 	if (target == own)
 		return held ? ANSWER_HELD : ANSWER_NOT_HELD;
@@ -92,7 +92,7 @@ static __always_inline enum answer replay_cap_capable(const struct cred_info *ch
 		if (BPF_CORE_READ(ns, level) <= own_level)
 			break;
 		struct user_namespace *parent = BPF_CORE_READ(ns, parent);
-		if (parent == own && BPF_CORE_READ(ns, owner.val) == checked->euid)
+		if (parent == own && BPF_CORE_READ(ns, owner.val) == checked_cred->euid)
 			return ANSWER_OWNS_USERNS;
 		ns = parent;
 	}
@@ -155,16 +155,16 @@ static __always_inline enum excess excess_of(const struct cred *own, __u64 id,
  * the task's session keyring, or the keyring that the runtime gave the container. A copy of the
  * task's credential has them (prepare_creds). A workload can change both, so a difference proves
  * nothing. */
-static __always_inline bool shares_groups_or_keyring(const struct cred_info *checked,
+static __always_inline bool shares_groups_or_keyring(const struct cred_info *checked_cred,
 						     const struct cred *own,
 						     __u64 container_keyring)
 {
-	if (checked->groups == (__u64)own->group_info)
+	if (checked_cred->groups == (__u64)own->group_info)
 		return true;
 	if (!bpf_core_field_exists(own->session_keyring))
 		return false;
-	return checked->keyring && (checked->keyring == (__u64)own->session_keyring ||
-				    checked->keyring == container_keyring);
+	return checked_cred->keyring && (checked_cred->keyring == (__u64)own->session_keyring ||
+					 checked_cred->keyring == container_keyring);
 }
 
 /*
@@ -177,46 +177,49 @@ static __always_inline bool shares_groups_or_keyring(const struct cred_info *che
  * the container was granted is the container's, even if the task has dropped capabilities. This
  * rule cannot distinguish the two only if the container was granted everything.
  */
-static __always_inline enum subject subject_of_foreign(const struct cred_info *checked,
+static __always_inline enum subject subject_of_foreign(const struct cred_info *checked_cred,
 						       const struct cred *own, __u64 id,
 						       struct container *container,
 						       enum subject foreign)
 {
 	if (!container->workload_ns) { /* the execve that starts the container */
 		__u64 may_have = CAP_SET(own, cap_permitted) | CAP_SET(own, cap_bset);
-		return checked->ns == (__u64)own->user_ns && !(checked->permitted & ~may_have) &&
-				       shares_groups_or_keyring(checked, own, container->keyring) ?
+		return checked_cred->ns == (__u64)own->user_ns &&
+				       !(checked_cred->permitted & ~may_have) &&
+				       shares_groups_or_keyring(checked_cred, own,
+								container->keyring) ?
 			       SUBJECT_OWN :
 			       foreign;
 	}
-	if (checked->userns_inum !=
+	if (checked_cred->userns_inum !=
 	    container->base_userns) { /* a user namespace that the workload created? */
-		struct user_namespace *ns = (void *)checked->ns;
-		return checked->ns == (__u64)own->user_ns || BPF_CORE_READ(ns, parent, ns.inum) ==
-								     container->base_userns ?
+		struct user_namespace *ns = (void *)checked_cred->ns;
+		return checked_cred->ns == (__u64)own->user_ns ||
+				       BPF_CORE_READ(ns, parent, ns.inum) ==
+					       container->base_userns ?
 			       SUBJECT_OWN :
 			       foreign;
 	}
 	struct grant grant = grant_of(id, container);
-	bool fits = !(checked->permitted & ~grant.capabilities);
-	if (fits && (settings.host_caps & ~grant.capabilities))
+	bool fits = !(checked_cred->permitted & ~grant.capabilities);
+	if (fits && (config.host_caps & ~grant.capabilities))
 		return SUBJECT_OWN;
 	if (!fits && grant.certain)
 		return foreign;
-	return shares_groups_or_keyring(checked, own, container->keyring) ? SUBJECT_OWN :
-									    SUBJECT_UNCERTAIN;
+	return shares_groups_or_keyring(checked_cred, own, container->keyring) ? SUBJECT_OWN :
+										 SUBJECT_UNCERTAIN;
 }
 
-static __always_inline enum subject subject_of(const struct cred_info *checked,
+static __always_inline enum subject subject_of(const struct cred_info *checked_cred,
 					       struct task_struct *task, __u64 id,
 					       struct container *container)
 {
 	const struct cred *own = untrusted_task(task)->real_cred;
 
-	if (checked->cred == (__u64)own)
+	if (checked_cred->cred == (__u64)own)
 		return SUBJECT_OWN;
-	return subject_of_foreign(checked, own, id, container,
-				  checked->cred == (__u64)untrusted_task(task)->cred ?
+	return subject_of_foreign(checked_cred, own, id, container,
+				  checked_cred->cred == (__u64)untrusted_task(task)->cred ?
 					  SUBJECT_OVERRIDDEN :
 					  SUBJECT_OTHER);
 }

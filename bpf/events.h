@@ -10,13 +10,13 @@
 
 /* Whether the kernel made the check because memory changes its size. This is the most frequent
  * check, and its outcome has no effect (internal/classify/irrelevant.go). */
-static __always_inline bool is_memory_check(const struct check_key *key)
+static __always_inline bool is_memory_size_check(const struct check_key *key)
 {
 	if (key->capability != CAP_SYS_ADMIN)
 		return false;
 	for (int i = 0; i < 3; i++)
-		if (key->site[i] > settings.enough_memory_start &&
-		    key->site[i] <= settings.enough_memory_end)
+		if (key->site[i] > config.enough_memory_start &&
+		    key->site[i] <= config.enough_memory_end)
 			return true;
 	return false;
 }
@@ -90,7 +90,7 @@ static __noinline int send_check_event(const struct check_key *key, const struct
 	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
 	if (!container)
 		return 0;
-	if (key->phase == PHASE_SETUP || is_memory_check(key)) {
+	if (key->phase == PHASE_SETUP || is_memory_size_check(key)) {
 		struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 		if (!event) {
 			increment_counter(COUNTER_EVENTS_NOT_SENT);

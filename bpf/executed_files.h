@@ -151,7 +151,7 @@ static __always_inline void add_execution(struct container *owner, struct execut
 __noinline int record_execution(__u64 container, __u64 address)
 {
 	struct container *owner = bpf_map_lookup_elem(&containers, &container);
-	if (!recording || !owner)
+	if (!enabled || !owner)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = (void *)address;

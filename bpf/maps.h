@@ -7,14 +7,14 @@
 
 #include "types.h"
 
-volatile const struct config settings;
+volatile const struct config config;
 volatile const struct call_rule call_rules[CALL_MAX];
 volatile const struct call_rule compat_call_rules[CALL_MAX]; /* of 32-bit system calls */
 
 /* 1: the programs count. A new capmon with another layout of the maps uses this to switch counting
  * from the old programs to its own atomically. The variable is alone in its section, so that any
  * version finds it. */
-volatile __u32 recording SEC(".data.recording") = 1;
+volatile __u32 enabled SEC(".data.recording") = 1;
 
 /* All kinds of check with their counts. User space reads this map. */
 struct {

@@ -77,10 +77,10 @@ __noinline __u64 module_at(__u64 address)
 {
 	__u64 next = 0;
 
-	if (!settings.module_list)
+	if (!config.module_list)
 		return 0;
-	bpf_probe_read_kernel(&next, sizeof(next), (void *)settings.module_list);
-	for (int i = 0; i < MODULES_MAX && next && next != settings.module_list; i++) {
+	bpf_probe_read_kernel(&next, sizeof(next), (void *)config.module_list);
+	for (int i = 0; i < MODULES_MAX && next && next != config.module_list; i++) {
 		struct module *module = (void *)next - bpf_core_field_offset(struct module, list);
 		if (address - text_base(module) < text_size(module))
 			return (__u64)module;
@@ -128,13 +128,13 @@ static __always_inline bool find_orc_entry(const struct orc_tables *tables, __u6
 __noinline __u64 frame_layout_of(__u64 address)
 {
 	__u64 *known = bpf_map_lookup_elem(&frame_cache, &address);
-	struct orc_tables tables = { settings.orc_ips, settings.orc_entries, settings.orc_count };
+	struct orc_tables tables = { config.orc_ips, config.orc_entries, config.orc_count };
 	struct orc_entry orc = {};
 	union frame_layout frame = {};
 
 	if (known)
 		return *known;
-	if (!find_orc_entry(&tables, settings.cap_capable_start, &orc))
+	if (!find_orc_entry(&tables, config.cap_capable_start, &orc))
 		return 0;
 	__u8 ordinary = orc.kind, sp = orc.registers & 0xf;
 	if (sp != ORC_SP && sp != ORC_SP_OLD)

@@ -21,7 +21,7 @@
 struct denials {
 	__u32 used;
 	__s32 syscall;
-	__u32 unconfirmed;
+	__u32 has_deferred;
 	__u32 pressure_file;
 	__u32 times[DENIALS_MAX];
 	struct check_key keys[DENIALS_MAX];

@@ -183,7 +183,7 @@ static __always_inline void record_workload_process(struct task_struct *task, __
 	if (!container || (existed && container->workload_ns))
 		return; /* user space has counted the processes that already ran */
 	container->last_ns = now;
-	if (recording)
+	if (enabled)
 		__sync_fetch_and_add(&container->processes, 1);
 	if (container->workload_ns)
 		return;

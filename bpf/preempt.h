@@ -58,7 +58,7 @@ static __always_inline __u32 *fallback_mark(enum program program, __u32 thread)
 /* Called at the start of a program. */
 static __always_inline void begin_program(enum program program)
 {
-	if (!settings.preemptible)
+	if (!config.preemptible)
 		return;
 	__u32 thread = bpf_get_current_pid_tgid();
 	__u32 *mark = fallback_mark(program, thread);
@@ -85,7 +85,7 @@ static __always_inline bool begin_fallback(enum program program)
 
 static __always_inline void end_program(void)
 {
-	if (settings.preemptible)
+	if (config.preemptible)
 		bpf_preempt_enable();
 }
 

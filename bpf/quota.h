@@ -50,8 +50,8 @@ static __always_inline bool is_half_free(__u32 share, bool *full)
 		return false;
 	clamp_mask(share, SHARE_MAX - 1);
 	__u64 taken = *in - *out;
-	*full = taken >= settings.capacity[share];
-	return taken < settings.capacity[share] / 2;
+	*full = taken >= config.capacity[share];
+	return taken < config.capacity[share] / 2;
 }
 
 /* Whether a container may add one more entry. */
@@ -63,7 +63,7 @@ static __always_inline bool may_add_entry(const struct container *container, __u
 	if (full)
 		return false;
 	clamp_mask(share, SHARE_MAX - 1);
-	__u32 room = settings.capacity[share];
+	__u32 room = config.capacity[share];
 	__u32 quota = half_free ? room / QUOTA_DIVISOR : room / QUOTA_DIVISOR_LOW;
 	__u32 least = share == SHARE_CHECKS ? QUOTA_MIN_CHECKS : QUOTA_MIN_FOLDED;
 	if (share <= SHARE_CHECKS_COARSE && quota < least)

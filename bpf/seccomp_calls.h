@@ -85,7 +85,8 @@ static __always_inline __u64 clone3_flags(const struct call *call, const struct 
 
 	bpf_probe_read_user(&flags, sizeof(flags), (void *)call->args[0]);
 	if (result > 0 && state->child_flags)
-		flags = (flags & ~CLONE_OBSERVABLE) | (state->child_flags & CLONE_OBSERVABLE);
+		flags = (flags & ~CLONE_FLAGS_SEEN_IN_CHILD) |
+			(state->child_flags & CLONE_FLAGS_SEEN_IN_CHILD);
 	return flags;
 }
 
@@ -102,7 +103,7 @@ static __noinline int record_returned_call(long result)
 
 	if (seccomp && seccomp->kind != SECCOMP_CALL_PLAIN && !result)
 		seccomp = NULL; /* the call returns in the child */
-	if (!recording || (!seccomp && !lifted))
+	if (!enabled || (!seccomp && !lifted))
 		return 0;
 	__u64 id = container_of_task(task);
 	if (!id)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * Finds the call site of a check, with a walk of the stack: the kernel function that made the
- * check.
+ * Finds the call site of a check with a real walk of the stack: the kernel function that made the
+ * check. call_chain.h recognizes most call sites without one.
  */
 #ifndef CAPMON_STACK_H
 #define CAPMON_STACK_H
@@ -12,14 +12,15 @@
 
 struct stack {
 	__u32 length;
-	__u32 site_start; /* index in address where the call site starts */
-	__u32 text_start; /* index where the kernel text starts */
-	__u32 site_end; /* index where the call site ends */
-	/* For check_cache.h: distances in bytes below user space's registers, of the next address,
-	 * of the saved base pointer, and of the origin of the current part of the chain. */
-	__u32 next_below, bp_below, part_base;
+	__u32 site_index; /* index in address where the call site starts */
+	__u32 text_index; /* index where the kernel text starts */
+	__u32 site_end_index; /* index after the end of the call site */
+	/* For call_chain.h, which has a drawing: distances of the address to learn next, of the
+	 * saved base pointer, and of the origin of the current part of the chain. In bytes below
+	 * user space's registers. */
+	__u32 next_distance, saved_bp_distance, origin_distance;
 	__u32 part; /* of the chain */
-	__u32 last_below; /* distance of the address that was learned last */
+	__u32 last_distance; /* distance of the address that was learned last */
 	__u64 address[STACK_DEPTH];
 };
 
@@ -33,7 +34,7 @@ struct {
 /* Whether a return address is in the kernel text, not in a module or in BPF code. */
 static __always_inline bool is_kernel_text(__u64 address)
 {
-	return address > settings.text_start && address <= settings.text_end;
+	return address > config.text_start && address <= config.text_end;
 }
 
 /*
@@ -50,8 +51,8 @@ __noinline int caller_index(void)
 	if (!stack)
 		return 0;
 	for (int i = 0; i < STACK_DEPTH - SITE_DEPTH; i++)
-		if (stack->address[i] > settings.cap_capable_start &&
-		    stack->address[i] <= settings.cap_capable_end)
+		if (stack->address[i] > config.cap_capable_start &&
+		    stack->address[i] <= config.cap_capable_end)
 			return i + 1;
 	for (int i = 0; i < STACK_DEPTH - SITE_DEPTH; i++)
 		if (is_kernel_text(stack->address[i]))
@@ -75,8 +76,8 @@ static __always_inline void walk_stack(void *ctx, __u64 *site)
 		return;
 	}
 	stack->length = size / sizeof(__u64);
-	stack->site_start = caller_index();
-	__u32 first = stack->site_start;
+	stack->site_index = caller_index();
+	__u32 first = stack->site_index;
 	if (first <= STACK_DEPTH - SITE_DEPTH)
 		__builtin_memcpy(site, &stack->address[first], SITE_DEPTH * sizeof(__u64));
 }

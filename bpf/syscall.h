@@ -103,8 +103,8 @@ static __always_inline void read_call_args(struct task_struct *task, struct call
 
 /* Stores the arguments that explain a need. Not pointers: each value would make another kind of
  * check. */
-static __always_inline void keep_args(struct check_key *key, const struct call *call,
-				      struct call_rule rule)
+static __always_inline void store_args(struct check_key *key, const struct call *call,
+				       struct call_rule rule)
 {
 	if (rule.args & 1)
 		key->args[0] = (__u32)call->args[0];

@@ -236,9 +236,9 @@ struct check_key {
 	__u64 container; /* kernfs id of the container's topmost cgroup */
 	__u64 site[SITE_DEPTH]; /* return addresses, starting with cap_capable's caller */
 	__u64 args[CALL_ARGS]; /* the arguments that call_rule selects; others for capset
-				  (keep_capset) and for writes of maps of user namespaces
-				  (keep_userns_map) */
-	/* mount: file system type; bind: first bytes of the address; capset: see keep_raised */
+				  (store_capset) and for writes of maps of user namespaces
+				  (store_userns_map) */
+	/* mount: file system type; bind: first bytes of the address; capset: see store_raised */
 	__u8 detail[DETAIL_LEN];
 	__u8 comm[COMM_LEN]; /* name of the thread group leader; see enum fold */
 	__s32 syscall; /* -1: not in a system call */
@@ -279,16 +279,17 @@ struct check_value {
  * A position is a distance from an origin. The origin of the first part of a chain is the program's
  * context. A frame that its function addresses with the base pointer may have a variable size. The
  * chain has a new part after the return address into such a function. The origin of this part is
- * the address in the saved base pointer. A chain has at most CHAIN_PARTS parts. */
+ * the address in the saved base pointer. A chain has at most CHAIN_PARTS parts.
+ * call_chain.h has a drawing. */
 struct call_chain {
-	__u64 address[CHAIN_MAX]; /* starting with the program's caller; address[0] is 0 if there is
-				     no chain */
+	__u64 address[CHAIN_MAX]; /* starting with the innermost function in the kernel text;
+				     address[0] is 0 if there is no chain */
 	__s16 offset[CHAIN_MAX]; /* position of each address: in bytes, from its part's origin */
-	__s16 base[CHAIN_PARTS]; /* position of the saved base pointer that has the origin of a
-				    part: in bytes, from the origin of the part before. Not used for
-				    the first part */
-	__u8 begin[CHAIN_PARTS]; /* index of the first address of each part; CHAIN_MAX: the chain
-				    does not have this part */
+	/* position of the saved base pointer that has the origin of a part: in bytes, from the
+	 * origin of the part before. Not used for the first part */
+	__s16 saved_bp_offset[CHAIN_PARTS];
+	/* index of the first address of each part; CHAIN_MAX: the chain does not have this part */
+	__u8 part_start[CHAIN_PARTS];
 	__u8 reaches_entry; /* 1: the last address is the entry from user space */
 	__u8 has_module_code; /* 1: the chain has addresses in modules */
 	__u8 pad[1];
@@ -314,8 +315,8 @@ struct check_cache {
 	 * same for all chains, because it depends only on the stack frame that the compiler has
 	 * made for the program. capmon finds it by trial (learn_first_offset). */
 	__s32 first_offset;
-	__u32 first_candidates; /* number of positions that the trial found possible; 1:
-				   first_offset is certain */
+	/* number of positions that the trial found possible; 1: first_offset is certain */
+	__u32 first_offset_candidates;
 	struct cached_check checks[CACHED_CHECKS];
 };
 

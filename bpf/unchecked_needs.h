@@ -115,10 +115,10 @@ __noinline int record_unchecked_use(__u64 id, __u32 unchecked_use, __u64 sets, _
 	return 0;
 }
 
-/* Records that the current task accessed the process at an address, or changed its scheduling. Only
- * processes of other containers or of the host count, and only if they are permitted
+/* Records that the current task inspected the process at an address, or changed its scheduling.
+ * Only processes of other containers or of the host count, and only if they are permitted
  * capabilities. */
-__noinline int record_inspection(__u64 id, __u64 address, __u32 unchecked_use)
+__noinline int record_unchecked_access(__u64 id, __u64 address, __u32 unchecked_use)
 {
 	struct task_struct *task = bpf_get_current_task_btf(), *other = (void *)address;
 	const struct cred *own = untrusted_task(task)->real_cred;
@@ -325,7 +325,7 @@ static __always_inline void record_pressure_open(__u64 id, struct task_struct *t
 	if (!(BPF_CORE_READ(file, f_mode) & FMODE_WRITE) || !is_pressure_file(file))
 		return;
 	record_unchecked_use(id, UNCHECKED_PRESSURE, 1ULL << CAP_SYS_RESOURCE, PRESSURE_OPENED);
-	if (!settings.outcomes)
+	if (!config.outcomes)
 		return;
 	struct denials *denials =
 		bpf_task_storage_get(&task_denials, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -380,7 +380,7 @@ __noinline int inspect_path(__u64 id, __u32 slot, __s32 opened, bool shared)
 		pid = pid_by_links(task, check);
 	}
 	struct task_struct *other = task_of_pid(pid);
-	return other ? record_inspection(id, (__u64)other, UNCHECKED_INSPECT) : 0;
+	return other ? record_unchecked_access(id, (__u64)other, UNCHECKED_INSPECT) : 0;
 }
 
 /* The process of a pidfd. NULL if the descriptor is of a namespace, which setns also accepts. Since
@@ -412,7 +412,7 @@ __noinline int inspect_argument(__u64 id, __u32 slot, __u32 how, __u32 pid_arg)
 		pid = find_pid(pid_namespace_of(task), named);
 	struct task_struct *other = task_of_pid(pid);
 	__u32 unchecked_use = how == INSPECTS_SCHEDULE ? UNCHECKED_SCHEDULE : UNCHECKED_INSPECT;
-	return other ? record_inspection(id, (__u64)other, unchecked_use) : 0;
+	return other ? record_unchecked_access(id, (__u64)other, unchecked_use) : 0;
 }
 
 /* Handles a successful system call that may be an unchecked use. Returns immediately for tasks
@@ -426,7 +426,7 @@ __noinline int record_unchecked_call(__u32 how, __u32 pid_arg, __u32 required_ar
 	struct container *container = id ? bpf_map_lookup_elem(&containers, &id) : NULL;
 	struct check_ctx *check = bpf_map_lookup_elem(&check_ctx, &slot);
 
-	if (!container || !check || !recording)
+	if (!container || !check || !enabled)
 		return 0;
 	struct task_state *state = current_task_state(id);
 	if (!state || state->phase != PHASE_WORKLOAD)

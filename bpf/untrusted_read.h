@@ -17,7 +17,7 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 /* The same task, for reads only. */
 static __always_inline struct task_struct *untrusted_task(struct task_struct *task)
 {
-	if (settings.has_rdonly_cast)
+	if (config.has_rdonly_cast)
 		return bpf_rdonly_cast(task, bpf_core_type_id_kernel(struct task_struct));
 	return task;
 }
@@ -25,7 +25,7 @@ static __always_inline struct task_struct *untrusted_task(struct task_struct *ta
 /* The same credential, for reads only. */
 static __always_inline const struct cred *untrusted_cred(const struct cred *cred)
 {
-	if (settings.has_rdonly_cast)
+	if (config.has_rdonly_cast)
 		return bpf_rdonly_cast(cred, bpf_core_type_id_kernel(struct cred));
 	return cred;
 }
@@ -35,7 +35,7 @@ static __always_inline const struct pt_regs *user_registers(struct task_struct *
 {
 	const struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
 
-	if (settings.has_rdonly_cast)
+	if (config.has_rdonly_cast)
 		return bpf_rdonly_cast(regs, bpf_core_type_id_kernel(struct pt_regs));
 	return regs;
 }
@@ -46,7 +46,7 @@ static __always_inline __u64 read_kernel_word(__u64 address)
 	__u64 word = 0;
 
 #if defined(__TARGET_ARCH_x86)
-	if (settings.has_rdonly_cast) {
+	if (config.has_rdonly_cast) {
 		const struct pt_regs *words =
 			bpf_rdonly_cast((void *)address, bpf_core_type_id_kernel(struct pt_regs));
 		return words->r15; /* the first field */

@@ -135,7 +135,7 @@ func (m *Monitor) collect(wanted func(cgroup uint64, id string) bool, keep func(
 		return err
 	}
 	// A program that began before this removal may still add the count of a cached check to the checks map
-	// (flush_cached_count in bpf/check_cache.h). Later programs do not, because the containers are no longer in their
+	// (move_cached_count in bpf/check_cache.h). Later programs do not, because the containers are no longer in their
 	// map.
 	if err := waitForPrograms(); err != nil {
 		return err

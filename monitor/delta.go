@@ -145,7 +145,7 @@ func sameCounts(one, other *bpf.CapmonCheckValue) bool {
 		one.Forbidden == other.Forbidden && one.Failed == other.Failed
 }
 
-// isMemoryCheck has the same rule as is_memory_check in bpf/events.h.
+// isMemoryCheck has the same rule as is_memory_size_check in bpf/events.h.
 func (m *Monitor) isMemoryCheck(key *bpf.CapmonCheckKey) bool {
 	if capability.Capability(key.Capability) != capability.SysAdmin {
 		return false

@@ -163,7 +163,7 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 	}
 	p.config.Capacity = specShareSizes(spec)
 	if err := errors.Join(
-		spec.Variables["settings"].Set(p.config),
+		spec.Variables["config"].Set(p.config),
 		spec.Variables["call_rules"].Set(p.callRules),
 		spec.Variables["compat_call_rules"].Set(p.compatCallRules),
 		spec.Variables["file_rules"].Set(p.fileRules),
@@ -172,7 +172,7 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 		return nil, fmt.Errorf("configuring the programs: %w", err)
 	}
 	if p.startDisabled {
-		if err := spec.Variables["recording"].Set(uint32(0)); err != nil {
+		if err := spec.Variables["enabled"].Set(uint32(0)); err != nil {
 			return nil, fmt.Errorf("configuring the programs: %w", err)
 		}
 	}

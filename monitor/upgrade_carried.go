@@ -12,7 +12,7 @@ import (
 )
 
 // Takeover from the recording of another version of capmon: if the new programs differ from the programs of the pinned
-// recording, capmon attaches the new ones as well, and switchRecording switches counting over (recording in
+// recording, capmon attaches the new ones as well, and switchRecording switches counting over (enabled in
 // bpf/maps.h). The counts of the old programs stay in the pinned maps of the old recording. The old recording is then
 // frozen: nothing counts in it. It remains until its containers have ended and their data is saved. The counts of a
 // container are the sum of both recordings.

@@ -92,7 +92,7 @@ func capsetNeeds(check monitor.Check) []ImplicitNeed {
 	add(permitted.Minus(had), Denied, "capset failed to make it permitted, because it was not permitted before", "")
 	add(raised.Minus(had).Minus(permitted), Denied, "capset failed to make it effective, because it is not permitted", "")
 	lacksSetpcap := !check.Answer.Granted() && check.Condition == monitor.Matters
-	// If the check for CAP_SETPCAP was granted, it had no effect only if the call failed: see keep_lacking in
+	// If the check for CAP_SETPCAP was granted, it had no effect only if the call failed: see store_lacking in
 	// bpf/confirm_values.h.
 	if lacksSetpcap || check.Answer.Granted() && check.Condition == monitor.NoEffect {
 		add(inheritable.Minus(had), Denied, "capset failed to make it inheritable, because it is not permitted", "")
@@ -120,8 +120,8 @@ func capsetNeeds(check monitor.Check) []ImplicitNeed {
 // stack.
 var mapWrites = []string{"map_write", "proc_uid_map_write"}
 
-// rootMapNeeds returns the need for CAP_SETFCAP of a write to the map of a user namespace (see keep_userns_map in
-// bpf/implicit_needs.h).
+// rootMapNeeds returns the need for CAP_SETFCAP of a write to the map of a user namespace (see store_userns_map in
+// bpf/capset_and_userns_needs.h).
 func rootMapNeeds(check monitor.Check) []ImplicitNeed {
 	if stackContains(check, "proc_gid_map_write") {
 		return nil

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * Implicit needs: needs without a check of their own, in system calls that check another
- * capability. The kernel decides them by reading bits of the credential. They are the sets that
- * capset requests, and whether a user namespace may map root.
+ * Needs without a check of their own, in two kinds of system calls that check another capability:
+ * the sets that capset requests, and whether a user namespace may map root. The kernel decides them
+ * by reading bits of the credential. capmon stores them in the key of the check that the call
+ * makes. unchecked_needs.h has the needs in calls that make no check.
  */
-#ifndef CAPMON_IMPLICIT_NEEDS_H
-#define CAPMON_IMPLICIT_NEEDS_H
+#ifndef CAPMON_CAPSET_AND_USERNS_NEEDS_H
+#define CAPMON_CAPSET_AND_USERNS_NEEDS_H
 
 #include "syscall.h"
 #include "cred.h"
@@ -15,7 +16,7 @@
 #endif
 
 /* Stores in detail what capset makes effective. capset does not use detail otherwise. */
-static __always_inline void keep_raised(struct check_key *key, __u64 raised)
+static __always_inline void store_raised(struct check_key *key, __u64 raised)
 {
 	__builtin_memcpy(key->detail, &raised, sizeof(raised));
 }
@@ -27,17 +28,17 @@ static __always_inline void keep_raised(struct check_key *key, __u64 raised)
  * becomes permitted, what becomes inheritable, what was permitted before, and what becomes
  * effective. confirm_values.h replaces the values from memory with the values that the kernel read.
  */
-static __always_inline void keep_capset(struct check_key *key, const struct call *call,
-					const struct cred_info *checked)
+static __always_inline void store_capset(struct check_key *key, const struct call *call,
+					 const struct cred_info *checked_cred)
 {
 	struct capability_sets sets = {};
 
 	if (!read_capset(call, &sets))
 		return;
-	key->args[0] = sets.permitted & settings.known_caps;
-	key->args[1] = sets.inheritable & settings.known_caps & ~checked->inheritable;
-	key->args[2] = checked->permitted;
-	keep_raised(key, sets.effective & settings.known_caps & ~checked->effective);
+	key->args[0] = sets.permitted & config.known_caps;
+	key->args[1] = sets.inheritable & config.known_caps & ~checked_cred->inheritable;
+	key->args[2] = checked_cred->permitted;
+	store_raised(key, sets.effective & config.known_caps & ~checked_cred->effective);
 }
 
 /*
@@ -47,13 +48,13 @@ static __always_inline void keep_capset(struct check_key *key, const struct call
  * once. So this function stores that the map can be written now, and whether the creator had the
  * capability. confirm_values.h finds out what was written.
  */
-static __always_inline void keep_userns_map(struct check_key *key, struct call_rule rule,
-					    const struct cred_info *checked,
-					    struct user_namespace *target, __u32 base)
+static __always_inline void store_userns_map(struct check_key *key, struct call_rule rule,
+					     const struct cred_info *checked_cred,
+					     struct user_namespace *target, __u32 base)
 {
 	if (rule.kind != CALL_WRITE && (rule.kind != CALL_PLAIN || rule.args))
 		return; /* a call that writes no file */
-	if (!base || checked->userns_inum == base || checked->ns != (__u64)target)
+	if (!base || checked_cred->userns_inum == base || checked_cred->ns != (__u64)target)
 		return; /* true for most calls, and costs no read */
 	if (BPF_CORE_READ(target, parent, ns.inum) != base ||
 	    BPF_CORE_READ(target, uid_map.nr_extents))
@@ -62,15 +63,16 @@ static __always_inline void keep_userns_map(struct check_key *key, struct call_r
 	key->args[1] = ROOT_MAP_UNKNOWN;
 }
 
-static __always_inline void keep_implicit_needs(struct check_key *key, const struct call *call,
-						struct call_rule rule,
-						const struct cred_info *checked,
-						struct user_namespace *target, __u32 base)
+static __always_inline void store_capset_or_userns_map(struct check_key *key,
+						       const struct call *call,
+						       struct call_rule rule,
+						       const struct cred_info *checked_cred,
+						       struct user_namespace *target, __u32 base)
 {
 	if (rule.kind == CALL_CAPSET && key->capability == CAP_SETPCAP)
-		keep_capset(key, call, checked);
+		store_capset(key, call, checked_cred);
 	if (key->capability == CAP_SYS_ADMIN)
-		keep_userns_map(key, rule, checked, target, base);
+		store_userns_map(key, rule, checked_cred, target, base);
 }
 
 #endif

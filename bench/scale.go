@@ -142,7 +142,7 @@ func (s *scale) startAndEnd(ctx context.Context, r *reading, whileRunning func(p
 	}
 	r.start = append(r.start, milliseconds(time.Since(begin)))
 	p := process(capmon.cmd.Process.Pid)
-	if err = settle(ctx, p); err == nil {
+	if err = waitUntilIdle(ctx, p); err == nil {
 		err = whileRunning(p)
 	}
 	begin = time.Now()
@@ -151,8 +151,8 @@ func (s *scale) startAndEnd(ctx context.Context, r *reading, whileRunning func(p
 	return errors.Join(err, endErr)
 }
 
-// settle waits until a process that has just started is idle: at first it inspects all running containers.
-func settle(ctx context.Context, p process) error {
+// waitUntilIdle waits until a process that has just started is idle: at first it inspects all running containers.
+func waitUntilIdle(ctx context.Context, p process) error {
 	const pause = 500 * time.Millisecond
 	before, err := p.cpu()
 	for err == nil {

@@ -17,7 +17,7 @@ func (tree cgroupTree) giveToUser(cgroup string) {
 
 // container returns the container that the monitor recorded for a cgroup. The test fails unless it has this number of
 // checks.
-func (tree cgroupTree) container(m *Monitor, cgroup string, checks uint64) Container {
+func (tree cgroupTree) container(m *Monitor, cgroup string, checks uint64) ContainerRecord {
 	tree.t.Helper()
 	c, found := tree.recorded(m, []string{cgroup})[cgroup]
 	if got := total(matching(c, setuidZero)); !found || got != checks {

@@ -205,7 +205,7 @@ func (m *Monitor) finishFlush() error {
 }
 
 // newEndedContainer returns the Container that a Snapshot has for a collected container.
-func (m *Monitor) newEndedContainer(symbols *kernel.Symbols, cgroup uint64, data *endedContainer) Container {
+func (m *Monitor) newEndedContainer(symbols *kernel.Symbols, cgroup uint64, data *endedContainer) ContainerRecord {
 	var checks []Check
 	for i := range data.checks {
 		key := data.checks[i].kind.Value()

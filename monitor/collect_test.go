@@ -248,9 +248,9 @@ func TestCollectEndedDoesNotChangeSnapshots(t *testing.T) {
 }
 
 // equalExceptTimes fails if two monitors have different data about a container, except for times.
-func equalExceptTimes(t *testing.T, one, other Container) {
+func equalExceptTimes(t *testing.T, one, other ContainerRecord) {
 	t.Helper()
-	timeless := func(c Container) Container {
+	timeless := func(c ContainerRecord) ContainerRecord {
 		c.Seen, c.Started, c.Last, c.CgroupInfo.Seen = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		for i := range c.Checks {
 			c.Checks[i].First, c.Checks[i].Last = time.Time{}, time.Time{}
@@ -289,7 +289,7 @@ func collectInNamespace() error {
 	if !errors.Is(collectErr, ErrNotAllCgroups) {
 		return fmt.Errorf("the error is %w", collectErr)
 	}
-	if !slices.ContainsFunc(s.Containers, func(c Container) bool { return len(matching(c, setuidZero)) > 0 }) {
+	if !slices.ContainsFunc(s.Containers, func(c ContainerRecord) bool { return len(matching(c, setuidZero)) > 0 }) {
 		return errors.New("the container that runs is not there")
 	}
 	return nil

@@ -85,13 +85,13 @@ func (tree cgroupTree) check(names ...string) []string {
 }
 
 // recorded returns the cgroups that the monitor recorded as containers.
-func (tree cgroupTree) recorded(m *Monitor, cgroups []string) map[string]Container {
+func (tree cgroupTree) recorded(m *Monitor, cgroups []string) map[string]ContainerRecord {
 	tree.t.Helper()
-	containers := make(map[uint64]Container)
+	containers := make(map[uint64]ContainerRecord)
 	for _, c := range snapshot(tree.t, m).Containers {
 		containers[c.Cgroup] = c
 	}
-	recorded := make(map[string]Container)
+	recorded := make(map[string]ContainerRecord)
 	for _, cgroup := range cgroups {
 		id, err := tree.cgroups.ID(cgroup)
 		if err != nil {

@@ -22,7 +22,7 @@ func kindOf(c Check) kind {
 	return kind{c.Capability, c.Answer, c.Call.Name(), site, c.Phase, c.HasDeniedFirst}
 }
 
-func (k kind) of(c Container) []Check {
+func (k kind) of(c ContainerRecord) []Check {
 	return matching(c, func(check Check) bool { return kindOf(check) == k })
 }
 
@@ -78,11 +78,11 @@ func TestChecksAreCountedExactly(t *testing.T) {
 // fork makes a check for each mapping of the process.
 func TestForksAreCountedExactly(t *testing.T) {
 	m := start(t, Options{})
-	forked := func(n int) Container {
+	forked := func(n int) ContainerRecord {
 		return find(t, m, run(t, "bb", "probe", "fork", strconv.Itoa(n)))
 	}
 	copying := kind{capability: capability.SysAdmin, answer: NotHeld, call: "clone", site: "security_vm_enough_memory_mm", phase: Workload}
-	count := func(c Container) uint64 { return total(copying.of(c)) }
+	count := func(c ContainerRecord) uint64 { return total(copying.of(c)) }
 	one, many := forked(1), forked(200)
 	if count(one) == 0 || count(many) != 200*count(one) {
 		t.Errorf("one fork made %d checks, 200 made %d", count(one), count(many))

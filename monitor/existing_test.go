@@ -146,7 +146,7 @@ func TestContainersThatStartDuringStart(t *testing.T) {
 	for _, id := range []string{early, late} {
 		docker(t, "exec", id, "chroot", "/", "probe", "repeat", "5", "setuid0")
 	}
-	before := map[string]Container{early: find(t, m, early), late: find(t, m, late)}
+	before := map[string]ContainerRecord{early: find(t, m, early), late: find(t, m, late)}
 	if err := m.registerLate(recording); err != nil {
 		t.Fatal(err)
 	}

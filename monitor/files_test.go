@@ -32,7 +32,7 @@ func foreignFiles(t *testing.T, names ...string) (options []string) {
 }
 
 // filesOf returns the files of a program's checks of a capability.
-func filesOf(c Container, program string, checked capability.Capability) []FileUse {
+func filesOf(c ContainerRecord, program string, checked capability.Capability) []FileUse {
 	return slices.DeleteFunc(slices.Clone(c.Files), func(use FileUse) bool { return use.Program != program || use.Capability != checked })
 }
 
@@ -44,7 +44,7 @@ func sum(files []FileUse) (n uint64) {
 }
 
 // grantedChecks returns the granted checks of a program for a capability.
-func grantedChecks(c Container, program string, checked capability.Capability) []Check {
+func grantedChecks(c ContainerRecord, program string, checked capability.Capability) []Check {
 	return matching(c, func(check Check) bool {
 		return check.Program == program && check.Capability == checked && check.Phase == Workload && check.Credential == OwnCredential && check.Answer == Held
 	})

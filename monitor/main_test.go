@@ -110,12 +110,12 @@ func snapshot(t *testing.T, m *Monitor) Snapshot {
 }
 
 // runs returns the runs of a container, in the order in which they were first seen.
-func runs(s Snapshot, id string) []Container {
-	return slices.DeleteFunc(slices.Clone(s.Containers), func(c Container) bool { return c.ID != id })
+func runs(s Snapshot, id string) []ContainerRecord {
+	return slices.DeleteFunc(slices.Clone(s.Containers), func(c ContainerRecord) bool { return c.ID != id })
 }
 
 // find returns the only run of a container, and fails the test if there is none or more than one.
-func find(t *testing.T, m *Monitor, id string) Container {
+func find(t *testing.T, m *Monitor, id string) ContainerRecord {
 	t.Helper()
 	found := runs(snapshot(t, m), id)
 	if len(found) != 1 {
@@ -195,7 +195,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 }
 
 // matching returns the checks for which holds returns true.
-func matching(c Container, holds func(Check) bool) []Check {
+func matching(c ContainerRecord, holds func(Check) bool) []Check {
 	return slices.DeleteFunc(slices.Clone(c.Checks), func(check Check) bool { return !holds(check) })
 }
 

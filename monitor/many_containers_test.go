@@ -166,7 +166,7 @@ func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
 }
 
 // heldChecks returns how often a container held a checked capability.
-func heldChecks(c Container, wanted capability.Capability) uint64 {
+func heldChecks(c ContainerRecord, wanted capability.Capability) uint64 {
 	return total(matching(c, func(check Check) bool {
 		return check.Capability == wanted && check.Answer == Held
 	}))

@@ -59,13 +59,13 @@ func TestTheLastExecveBelongsToTheWorkload(t *testing.T) {
 	})
 }
 
-func checkEntry(t *testing.T, c Container, wanted func(Check) bool) {
+func checkEntry(t *testing.T, c ContainerRecord, wanted func(Check) bool) {
 	t.Helper()
 	entry := matching(c, inPhase(Workload, true))
-	if len(matching(Container{Checks: entry}, wanted)) == 0 {
+	if len(matching(ContainerRecord{Checks: entry}, wanted)) == 0 {
 		t.Errorf("no check of the last execve in the workload phase among %+v", c.Checks)
 	}
-	if left := matching(Container{Checks: matching(c, inPhase(Setup, true))}, wanted); len(left) > 0 {
+	if left := matching(ContainerRecord{Checks: matching(c, inPhase(Setup, true))}, wanted); len(left) > 0 {
 		t.Errorf("counted as runtime setup: %+v", left)
 	}
 }

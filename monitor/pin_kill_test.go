@@ -24,7 +24,7 @@ type savedRun struct {
 }
 
 // saveRuns appends the data of containers to a file, in place of a database.
-func saveRuns(file *os.File, containers []Container) error {
+func saveRuns(file *os.File, containers []ContainerRecord) error {
 	text := []byte("\n") // a killed process may not have ended its line
 	for _, c := range containers {
 		line, err := json.Marshal(savedRun{c.ID, c.Cgroup, total(setuidKind.of(c))})

@@ -149,13 +149,13 @@ func TestRoomOfEndedContainersIsReused(t *testing.T) {
 func TestFailedExecutionsBeyondTheQuotaAreCountedForTheirContainer(t *testing.T) {
 	const room, more = 64, 6
 	m := start(t, Options{Outcomes: true})
-	failing := func(times int) Container {
+	failing := func(times int) ContainerRecord {
 		return find(t, m, run(t, "--cap-drop=ALL", "bb", "sh", "-c",
 			fmt.Sprintf("for i in $(seq %d); do ln -s /bin/probe-bind /tmp/$i; /tmp/$i; done; true", times)))
 	}
 	many, one := failing(room+more), failing(1)
 	for _, test := range []struct {
-		container          Container
+		container          ContainerRecord
 		failed, unrecorded int
 	}{{many, room, more}, {one, 1, 0}} {
 		failed := 0

@@ -13,7 +13,7 @@ import (
 )
 
 // calls counts the selected calls of a container by name.
-func calls(c Container) map[string]uint64 {
+func calls(c ContainerRecord) map[string]uint64 {
 	counts := make(map[string]uint64)
 	for _, call := range c.Calls {
 		counts[call.Call.Name()] += call.Count
@@ -23,7 +23,7 @@ func calls(c Container) map[string]uint64 {
 
 func TestCallsAreRecordedWhileTheyAreSelected(t *testing.T) {
 	m := start(t, Options{})
-	policy := func() Container {
+	policy := func() ContainerRecord {
 		return find(t, m, run(t, "--cap-add=SYS_NICE", "bb", "probe", "repeat", "3", "set-mempolicy"))
 	}
 	if got := calls(policy()); len(got) != 0 || m.attached.returnLinks != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// Container is what the kernel recorded about one run of a container. If a container is started again, it gets a new
-// cgroup, and so another Container with the same ID.
-type Container struct {
+// ContainerRecord is what the kernel recorded about one run of a container. If a container is started again, it gets a new
+// cgroup, and so another ContainerRecord with the same ID.
+type ContainerRecord struct {
 	// Cgroup is the kernfs id of the container's topmost cgroup. It is unique until the host restarts.
 	Cgroup uint64
 	// ID is the ID in the name of the cgroup. Every process that can make cgroups can make one with such a name; see
@@ -91,7 +91,7 @@ func (l Losses) Any() bool { return l != Losses{} }
 type Snapshot struct {
 	Time       time.Time
 	Hook       Hook
-	Containers []Container
+	Containers []ContainerRecord
 	Losses     Losses
 	// LiftedRecorded means that Container.Lifted is complete: [Options.Outcomes] is set.
 	LiftedRecorded bool
@@ -220,8 +220,8 @@ func (m *Monitor) readChecks(symbols *kernel.Symbols) (map[uint64][]Check, error
 	return checks, nil
 }
 
-func (m *Monitor) newContainer(cgroup uint64, value *bpf.CapmonContainer, checks []Check) Container {
-	c := Container{
+func (m *Monitor) newContainer(cgroup uint64, value *bpf.CapmonContainer, checks []Check) ContainerRecord {
+	c := ContainerRecord{
 		Cgroup:     cgroup,
 		ID:         entryID(value),
 		CgroupInfo: m.cgroupInfo(value),

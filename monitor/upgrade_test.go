@@ -140,7 +140,7 @@ func testTakeOver(t *testing.T, other string) {
 	}
 
 	docker(t, "rm", "-f", long)
-	var flushed []Container
+	var flushed []ContainerRecord
 	eventually(t, "the ended containers are flushed", func() bool {
 		err := again.FlushEnded(func(_ uint64, id string) bool { return id == long || id == short }, func(s Snapshot) error {
 			flushed = append(flushed, s.Containers...)

@@ -39,9 +39,9 @@ type alerting struct {
 	sinks   *sink.Sinks
 	notices io.Writer
 
-	mu     sync.Mutex
-	engine *rules.Engine
-	alerts uint64
+	mu        sync.Mutex
+	evaluator *rules.Evaluator
+	alerts    uint64
 }
 
 // scope describes the uses that the rules receive: also checks that do not count as use (all), and also repeated uses
@@ -107,7 +107,7 @@ func newAlerting(path string, notices io.Writer) (*alerting, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &alerting{path: path, rules: file, notices: notices, engine: rules.New(file)}
+	a := &alerting{path: path, rules: file, notices: notices, evaluator: rules.New(file)}
 	a.notify(texts)
 	return a, nil
 }
@@ -122,8 +122,8 @@ func (a *alerting) notify(texts []string) {
 func (a *alerting) handle(use uses.Use) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.deliver(a.engine.Evaluate(use, time.Now()))
-	a.notify(a.engine.Warnings())
+	a.deliver(a.evaluator.Evaluate(use, time.Now()))
+	a.notify(a.evaluator.Warnings())
 }
 
 // report delivers an alert about capmon itself, without rules.
@@ -154,7 +154,7 @@ func (a *alerting) start(ctx context.Context) {
 				return
 			case now := <-tick.C:
 				a.mu.Lock()
-				a.deliver(a.engine.Due(now))
+				a.deliver(a.evaluator.Due(now))
 				a.mu.Unlock()
 			case <-hangup:
 				a.reload()
@@ -181,7 +181,7 @@ func (a *alerting) reload() {
 		a.notify([]string{fmt.Sprintf("%v; the current rules stay in force", err)})
 		return
 	}
-	a.deliver(a.engine.Replace(file))
+	a.deliver(a.evaluator.Replace(file))
 	a.notify(append(texts, fmt.Sprintf("reloaded %s: %s in force", a.path, plural(uint64(len(file.Rules)), "rule"))))
 }
 
@@ -190,7 +190,7 @@ func (a *alerting) reload() {
 func (a *alerting) close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.deliver(a.engine.Close())
+	a.deliver(a.evaluator.Close())
 	err := closeSinks(a.sinks)
 	text := plural(a.alerts, "alert")
 	if a.printer == nil {

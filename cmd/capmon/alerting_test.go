@@ -327,7 +327,7 @@ func TestRulesAreTestedOnProfiles(t *testing.T) {
 	}
 	r = expected(t, exitFound, append(try("rules: [{builtin: raw-socket}, {name: b, capabilities: [CHOWN], except: [{containers: [alert-*]}]}]"), "-o", "json"))
 	valid(t, "trial", r.stdout)
-	var trial rules.Trial
+	var trial rules.TestResult
 	if err := json.Unmarshal([]byte(r.stdout), &trial); err != nil || trial.Passed || len(trial.Rules) != 2 || trial.Rules[1].Uses[0].Exception != 1 {
 		t.Errorf("%+v, %v", trial, err)
 	}

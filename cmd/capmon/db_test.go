@@ -75,7 +75,7 @@ func storedFile(t *testing.T) string {
 		run := profile.Run{
 			ID: name, Observation: profile.Observation{ID: "o", Start: saturday, End: at}, Started: &at, Ended: at.Add(time.Minute), Checks: 1,
 			Container: profile.Container{ID: strings.Repeat("0f", 32), Name: name, Image: image, Labels: map[string]string{"com.docker.compose.service": name}},
-			Uses:      []profile.Use{{Class: "required", Granted: true, Program: "x", Count: 1, First: at, Last: at}},
+			Uses:      []profile.UsePattern{{Class: "required", Granted: true, Program: "x", Count: 1, First: at, Last: at}},
 		}
 		if err := run.Uses[0].Capability.UnmarshalText([]byte(capability)); err != nil {
 			t.Fatal(err)
@@ -203,7 +203,7 @@ func TestPrunedRunsAreReported(t *testing.T) {
 func withAlerts(t *testing.T) (path string, alerts []alert.Alert) {
 	t.Helper()
 	saturday := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
-	for i, c := range []uses.Container{
+	for i, c := range []uses.ContainerRef{
 		{ID: strings.Repeat("0a", 32), Name: "web", Image: "nginx:1.27", Labels: map[string]string{"com.docker.compose.service": "front"}},
 		{ID: strings.Repeat("0b", 32), Name: "db", Image: "evil\x1b[2J image"},
 		{ID: strings.Repeat("0c", 32)},

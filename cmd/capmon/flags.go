@@ -139,8 +139,8 @@ func (f *flagsFlags) check(style settings.Style) (patch.Kind, error) {
 }
 
 // called returns the containers with a name. It returns an error if there are none.
-func called(all []settings.Container, name string) ([]settings.Container, error) {
-	var found []settings.Container
+func called(all []settings.LabeledContainer, name string) ([]settings.LabeledContainer, error) {
+	var found []settings.LabeledContainer
 	for _, c := range all {
 		if c.HasName(name) {
 			found = append(found, c)
@@ -157,7 +157,7 @@ func called(all []settings.Container, name string) ([]settings.Container, error)
 }
 
 // printNotes prints the cautions about the lists, and the alternatives to capabilities.
-func printNotes(notes io.Writer, all []settings.Container) {
+func printNotes(notes io.Writer, all []settings.LabeledContainer) {
 	for _, c := range all {
 		for _, text := range report.Notes(c.Summary) {
 			fmt.Fprintf(notes, "capmon: %s: %s\n", c.Label, text)
@@ -169,7 +169,7 @@ func printNotes(notes io.Writer, all []settings.Container) {
 }
 
 // patchFile prints the change of the file and, without --dry-run, writes it.
-func (f *flagsFlags) patchFile(cmd *cobra.Command, kind patch.Kind, all []settings.Container) error {
+func (f *flagsFlags) patchFile(cmd *cobra.Command, kind patch.Kind, all []settings.LabeledContainer) error {
 	before, err := patch.Read(f.patch)
 	if err != nil {
 		return err

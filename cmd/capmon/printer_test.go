@@ -10,7 +10,7 @@ import (
 )
 
 func alertOf(container string, n int) alert.Alert {
-	return alert.New("rule", alert.Warning, fmt.Sprint(container, n), 1, uses.Use{Container: uses.Container{ID: container}})
+	return alert.New("rule", alert.Warning, fmt.Sprint(container, n), 1, uses.Use{Container: uses.ContainerRef{ID: container}})
 }
 
 // If the reader is slow and one container floods, the alert of another container comes within the next few, and the

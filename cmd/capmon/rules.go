@@ -75,7 +75,7 @@ builtin instead of FILE.`,
 			for _, notice := range notices {
 				fmt.Fprintln(cmd.ErrOrStderr(), "capmon:", notice)
 			}
-			trial := rules.Try(file, p)
+			trial := rules.Test(file, p)
 			if format.value == "json" {
 				err = printable.WriteJSON(cmd.OutOrStdout(), trial)
 			} else {

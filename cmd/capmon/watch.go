@@ -199,7 +199,7 @@ func trackLosses(observer *observe.Observer, alerting *alerting, log *zap.Logger
 	}
 	return loss.New(loss.Options{
 		Source: observer, Recording: observer.ID(), Began: observer.Began(), Every: lossAlertEvery,
-		Identify: func(ctx context.Context, cgroup uint64, id string) uses.Container {
+		Identify: func(ctx context.Context, cgroup uint64, id string) uses.ContainerRef {
 			return usewatch.Identify(ctx, observer, cgroup, id)
 		},
 		Report: report, Log: log,

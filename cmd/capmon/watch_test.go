@@ -136,7 +136,7 @@ func TestEveryRawSocketIsReportedAtOnce(t *testing.T) {
 				want.Class = "denied"
 			}
 			got := use
-			got.Container, got.Process = uses.Container{}, uses.Process{}
+			got.Container, got.Process = uses.ContainerRef{}, uses.Process{}
 			if fmt.Sprint(got) != fmt.Sprint(want) || use.Capability.String() != "NET_RAW" || use.Container.Image != "bb:latest" || use.Site == "" {
 				t.Errorf("%s: got %+v, wanted %+v", name, use, want)
 			}

@@ -46,7 +46,7 @@ type counts struct{ granted, denied uint64 }
 
 // count returns the numbers of a container's checks by capability. It leaves out the checks of the runtime setup, which
 // the container runtime makes while it prepares the container.
-func count(container monitor.Container) map[capability.Capability]counts {
+func count(container monitor.ContainerRecord) map[capability.Capability]counts {
 	all := make(map[capability.Capability]counts)
 	for _, check := range container.Checks {
 		if check.Phase != monitor.Workload {

@@ -79,7 +79,7 @@ type Loss struct {
 	Recording string `json:"recording"`
 	// Container that caused the loss; missing if unknown. It is the container with most entries of the full map, or,
 	// if no map is full, the container that lost checks because of its own quota.
-	Container uses.Container `json:"container,omitzero"`
+	Container uses.ContainerRef `json:"container,omitzero"`
 	// The containers that lost most checks, executions or system calls: at most 10, the one that lost most first.
 	Losers []Loser `json:"losers"`
 	// Number of further containers that lost something.
@@ -88,7 +88,7 @@ type Loss struct {
 
 // Loser is a container that lost checks, executions or system calls.
 type Loser struct {
-	Container uses.Container `json:"container"`
+	Container uses.ContainerRef `json:"container"`
 	// Number of its lost checks, executions and system calls.
 	Lost uint64 `json:"lost"`
 }
@@ -129,12 +129,12 @@ func NewDropped(id string, d Dropped) Alert {
 }
 
 // Container returns the container of the alert. Its ID is "" if there is none.
-func (a Alert) Container() uses.Container {
+func (a Alert) Container() uses.ContainerRef {
 	switch {
 	case a.Loss != nil:
 		return a.Loss.Container
 	case a.Dropped != nil:
-		return uses.Container{ID: a.Dropped.ContainerID, Name: a.Dropped.Container}
+		return uses.ContainerRef{ID: a.Dropped.ContainerID, Name: a.Dropped.Container}
 	}
 	return a.Use.Container
 }

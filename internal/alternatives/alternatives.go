@@ -60,7 +60,7 @@ func Of(s profile.Summary) []Alternative {
 
 // usesOf returns the uses of a capability that the container needs. ok is true only if the kernel made a check for each
 // use, and matches accepts each system call.
-func usesOf(s profile.Summary, c capability.Capability, matches func(name string, arguments []string) bool) (uses []profile.Use, ok bool) {
+func usesOf(s profile.Summary, c capability.Capability, matches func(name string, arguments []string) bool) (uses []profile.UsePattern, ok bool) {
 	if !s.Needs().Has(c) {
 		return nil, false
 	}
@@ -80,7 +80,7 @@ func callsNamed(names ...string) func(string, []string) bool {
 }
 
 // callsOf returns the system calls of the uses, each once.
-func callsOf(uses ...profile.Use) []string {
+func callsOf(uses ...profile.UsePattern) []string {
 	var calls []string
 	for _, use := range uses {
 		if !slices.Contains(calls, use.Call) {

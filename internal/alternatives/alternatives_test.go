@@ -16,14 +16,14 @@ import (
 var start = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 // use returns a use of a capability. after is the time of its last check since the start.
-func use(c capability.Capability, call string, after time.Duration) profile.Use {
-	return profile.Use{Capability: c, Class: classify.Required, Granted: true, Call: call, Count: 1, First: start, Last: start.Add(after)}
+func use(c capability.Capability, call string, after time.Duration) profile.UsePattern {
+	return profile.UsePattern{Capability: c, Class: classify.Required, Granted: true, Call: call, Count: 1, First: start, Last: start.Add(after)}
 }
 
-func always(c capability.Capability, call string) profile.Use { return use(c, call, time.Hour) }
+func always(c capability.Capability, call string) profile.UsePattern { return use(c, call, time.Hour) }
 
 // ran returns a container that ran for an hour and kept the given capabilities.
-func ran(kept capability.Set, uses ...profile.Use) profile.Summary {
+func ran(kept capability.Set, uses ...profile.UsePattern) profile.Summary {
 	return profile.Summaries(profile.New(profile.Run{
 		ID: "1", Container: profile.Container{ID: "1", Name: "web", NetworkMode: "bridge"}, Started: &start, Ended: start.Add(time.Hour),
 		Incomplete: []string{}, Kept: &kept, Uses: uses,
@@ -31,10 +31,10 @@ func ran(kept capability.Set, uses ...profile.Use) profile.Summary {
 }
 
 // by returns the use with a program.
-func by(program string, u profile.Use) profile.Use { u.Program = program; return u }
+func by(program string, u profile.UsePattern) profile.UsePattern { u.Program = program; return u }
 
 // withFiles returns a container all of whose uses concern one file.
-func withFiles(path string, uses ...profile.Use) profile.Summary {
+func withFiles(path string, uses ...profile.UsePattern) profile.Summary {
 	s := ran(^capability.Set(0), uses...)
 	for _, use := range uses {
 		s.Files = append(s.Files, profile.File{Capability: use.Capability, Granted: true, Call: use.Call, Path: path, Count: 1})

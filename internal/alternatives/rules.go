@@ -59,7 +59,7 @@ func datagramEcho(s profile.Summary) (Alternative, bool) {
 		return name == "socket" && len(arguments) == 3 && arguments[1] == "SOCK_RAW" &&
 			(arguments[2] == "ICMP" || arguments[2] == "ICMPV6")
 	})
-	if !ok || slices.ContainsFunc(uses, func(use profile.Use) bool {
+	if !ok || slices.ContainsFunc(uses, func(use profile.UsePattern) bool {
 		return !classify.IsPingTool(use.Program) || use.Unsure == classify.UnsurePing
 	}) {
 		return Alternative{}, false
@@ -104,7 +104,7 @@ func anotherUser(s profile.Summary) (Alternative, bool) {
 		return Alternative{}, false
 	}
 	text := fmt.Sprintf("the container changes to user %s at its start, and can run as that user from the beginning", user)
-	if slices.ContainsFunc(groups, func(use profile.Use) bool { name, _ := splitCall(use.Call); return name == "setgroups" }) {
+	if slices.ContainsFunc(groups, func(use profile.UsePattern) bool { name, _ := splitCall(use.Call); return name == "setgroups" }) {
 		// For a user without a group, the engine sets the groups that the image lists. Otherwise it sets only the given
 		// group.
 		text += fmt.Sprintf(", with the groups that /etc/passwd and /etc/group of the image list for this user; if these files do not list the user, use --user=%s and a --group-add for each further group", option)
@@ -120,7 +120,7 @@ func anotherUser(s profile.Summary) (Alternative, bool) {
 var idCalls = []string{"setuid", "setgid", "setresuid", "setresgid"}
 
 // targetID returns the only ID that the calls for a capability set, if the container dropped the capability afterwards.
-func targetID(s profile.Summary, c capability.Capability, givenUp capability.Set) (id string, uses []profile.Use, ok bool) {
+func targetID(s profile.Summary, c capability.Capability, givenUp capability.Set) (id string, uses []profile.UsePattern, ok bool) {
 	if !givenUp.Has(c) {
 		return "", nil, false
 	}
@@ -150,10 +150,10 @@ func niceLimit(s profile.Summary) (Alternative, bool) {
 		return Alternative{}, false
 	}
 	found := Alternative{InsteadOf: capability.Of(capability.SysNice), Seen: callsOf(uses...), Text: "processes of the container may set any priority for themselves"}
-	if slices.ContainsFunc(uses, func(use profile.Use) bool { return use.Call == "setpriority" }) {
+	if slices.ContainsFunc(uses, func(use profile.UsePattern) bool { return use.Call == "setpriority" }) {
 		found.Flags = append(found.Flags, "--ulimit=nice=40")
 	}
-	if slices.ContainsFunc(uses, func(use profile.Use) bool { return strings.HasPrefix(use.Call, "sched_") }) {
+	if slices.ContainsFunc(uses, func(use profile.UsePattern) bool { return strings.HasPrefix(use.Call, "sched_") }) {
 		found.Flags = append(found.Flags, "--ulimit=rtprio=99")
 		found.Text += ", but not for processes of other users"
 	}
@@ -263,7 +263,7 @@ func nameFiles(files []profile.File, others bool) (string, bool) {
 func customSeccompProfile(s profile.Summary) (found Alternative, ok bool) {
 	for _, c := range s.Needs().Sorted() {
 		uses := s.UsesOf(c, classify.Needs()...)
-		if len(uses) == 0 || slices.ContainsFunc(uses, func(use profile.Use) bool { return use.Site != classify.Unlocked.Site }) {
+		if len(uses) == 0 || slices.ContainsFunc(uses, func(use profile.UsePattern) bool { return use.Site != classify.Unlocked.Site }) {
 			continue
 		}
 		found.InsteadOf = found.InsteadOf.With(c)
@@ -329,7 +329,7 @@ func dropAfterStart(s profile.Summary) (found Alternative, ok bool) {
 	return found, !found.InsteadOf.Empty()
 }
 
-func lastUse(uses []profile.Use) (last time.Time) {
+func lastUse(uses []profile.UsePattern) (last time.Time) {
 	for _, use := range uses {
 		if use.Last.After(last) {
 			last = use.Last

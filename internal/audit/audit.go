@@ -40,14 +40,14 @@ type Options struct {
 type Audit struct {
 	Time time.Time `json:"time"`
 	// Static is true if the audit read only the grants, not what the containers use.
-	Static     bool         `json:"static"`
-	Thresholds Thresholds   `json:"-"`
-	Strict     bool         `json:"-"` // a violation of a related rule makes the audit fail
-	Containers []*Container `json:"containers"`
+	Static     bool               `json:"static"`
+	Thresholds Thresholds         `json:"-"`
+	Strict     bool               `json:"-"` // a violation of a related rule makes the audit fail
+	Containers []*ContainerResult `json:"containers"`
 }
 
-// Container is the result of the audit for one container.
-type Container struct {
+// ContainerResult is the result of the audit for one container.
+type ContainerResult struct {
 	ID      string `json:"id"`
 	Name    string `json:"name"`
 	Image   string `json:"image"`
@@ -118,7 +118,7 @@ type Related struct {
 
 // Of audits the containers. It sorts them by status: fail, manual, pass.
 func Of(subjects []Subject, o Options) Audit {
-	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Containers: []*Container{}}
+	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Containers: []*ContainerResult{}}
 	var seen observations
 	if o.Profile != nil {
 		seen = observations{profile: *o.Profile, all: profile.Summaries(*o.Profile), builds: map[string][]profile.Summary{}}
@@ -127,7 +127,7 @@ func Of(subjects []Subject, o Options) Audit {
 		audit.Containers = append(audit.Containers, judge(subject, seen.of(subject.Info), o))
 	}
 	order := []findings.Status{findings.Fail, findings.Manual, findings.Pass}
-	slices.SortStableFunc(audit.Containers, func(one, other *Container) int {
+	slices.SortStableFunc(audit.Containers, func(one, other *ContainerResult) int {
 		if by := slices.Index(order, one.Status) - slices.Index(order, other.Status); by != 0 {
 			return by
 		}
@@ -186,9 +186,9 @@ func find(summaries []profile.Summary, info container.Info) *profile.Summary {
 	return nil
 }
 
-func judge(subject Subject, s *profile.Summary, o Options) *Container {
+func judge(subject Subject, s *profile.Summary, o Options) *ContainerResult {
 	info, own := subject.Info, ownLabels(subject.Info.Labels, subject.Settings)
-	c := &Container{
+	c := &ContainerResult{
 		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Running: info.Running, User: info.User,
 		Service: serviceOf(info.Labels, own), Compose: composeOf(info.Labels, own), Grants: grantsOf(info, o.Last),
 	}
@@ -234,7 +234,7 @@ func grantsOf(info container.Info, last capability.Capability) Grants {
 
 // Failed reports whether a container fails. If the audit is strict, a violated related rule counts as well.
 func (a Audit) Failed() bool {
-	return slices.ContainsFunc(a.Containers, func(c *Container) bool {
+	return slices.ContainsFunc(a.Containers, func(c *ContainerResult) bool {
 		return c.Status == findings.Fail ||
 			a.Strict && slices.ContainsFunc(c.Related, func(r Related) bool { return r.Status == findings.Fail })
 	})

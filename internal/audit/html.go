@@ -18,9 +18,9 @@ var page = template.Must(template.New("audit").Funcs(template.FuncMap{
 	"printable": printable.Text,
 	"lines":     printable.Lines,
 	"short":     containerid.Short,
-	"granted":   func(c *Container) string { return c.grantsText() },
-	"observed":  func(c *Container) string { return c.observedText() },
-	"related":   func(c *Container) []Related { return c.failedRelated() },
+	"granted":   func(c *ContainerResult) string { return c.grantsText() },
+	"observed":  func(c *ContainerResult) string { return c.observedText() },
+	"related":   func(c *ContainerResult) []Related { return c.failedRelated() },
 	"number":    func(rule string) string { return strings.TrimPrefix(rule, "CIS-") },
 }).Parse(pageText))
 

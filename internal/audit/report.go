@@ -93,7 +93,7 @@ func (a Audit) findings(version string) findings.Report {
 }
 
 // text returns the reasons and hints as one paragraph.
-func (c *Container) text() string {
+func (c *ContainerResult) text() string {
 	return strings.Join(slices.Concat(c.Reasons, c.Hints), "; ")
 }
 
@@ -113,7 +113,7 @@ func (a Audit) counts() (fail, manual, pass int) {
 }
 
 // grantsText describes the grants relative to Docker's default.
-func (c *Container) grantsText() string {
+func (c *ContainerResult) grantsText() string {
 	g := c.Grants
 	switch {
 	case g.Privileged:
@@ -142,7 +142,7 @@ func (c *Container) grantsText() string {
 }
 
 // observedText describes what capmon observed of the container.
-func (c *Container) observedText() string {
+func (c *ContainerResult) observedText() string {
 	o := c.Observation
 	if o == nil {
 		return "not observed"
@@ -158,6 +158,6 @@ func (c *Container) observedText() string {
 }
 
 // failedRelated returns the related rules that the container violates.
-func (c *Container) failedRelated() []Related {
+func (c *ContainerResult) failedRelated() []Related {
 	return slices.DeleteFunc(slices.Clone(c.Related), func(r Related) bool { return r.Status != findings.Fail })
 }

@@ -22,7 +22,7 @@ func hostileAudit() Audit {
 	audit := Audit{Time: noon, Thresholds: thresholds}
 	list := capability.Of(capability.Chown)
 	for i, text := range hostile {
-		audit.Containers = append(audit.Containers, &Container{
+		audit.Containers = append(audit.Containers, &ContainerResult{
 			ID: text, Name: text, Image: text, ImageID: text, User: text, Status: []findings.Status{findings.Fail, findings.Manual, findings.Pass}[i%3],
 			Grants: Grants{Set: &list}, Observation: &Observation{Used: list, List: list, Doubts: []string{text}}, Reasons: []string{text}, Hints: []string{text},
 			Remedy:  Remedy{List: &list, Run: []string{text}, Untranslated: []string{text}, Notes: []string{text}},

@@ -32,7 +32,7 @@ var risky = capability.Of(capability.SysAdmin, capability.SysModule, capability.
 
 // evidence is everything that the status of one container depends on.
 type evidence struct {
-	container  *Container
+	container  *ContainerResult
 	summary    *profile.Summary // nil if there is none
 	static     bool
 	thresholds Thresholds
@@ -107,8 +107,8 @@ func (e evidence) status() (findings.Status, []string) {
 	return findings.Manual, e.known()
 }
 
-// settledAfter is how long a restarted container must run until capmon no longer considers it as failing.
-const settledAfter = time.Minute
+// stableAfter is how long a restarted container must run until capmon no longer considers it as failing.
+const stableAfter = time.Minute
 
 // failing returns how a container fails, perhaps because it lacks a capability; "" if it does not fail.
 func failing(c docker.InspectResponse, now time.Time) string {
@@ -116,7 +116,7 @@ func failing(c docker.InspectResponse, now time.Time) string {
 		return ""
 	}
 	started, err := time.Parse(time.RFC3339Nano, c.State.StartedAt)
-	restarted := c.State.Restarting || c.RestartCount > 0 && (err != nil || now.Sub(started) < settledAfter)
+	restarted := c.State.Restarting || c.RestartCount > 0 && (err != nil || now.Sub(started) < stableAfter)
 	switch {
 	case restarted && (c.State.Restarting || c.State.Running):
 		return fmt.Sprintf("it does not work: the engine keeps restarting it (%d times), after exit code %d", c.RestartCount, c.State.ExitCode)

@@ -46,15 +46,15 @@ func granted(names ...string) Subject {
 }
 
 // ran returns a run of web with these uses that capmon observed for the duration seen.
-func ran(seen time.Duration, uses ...profile.Use) profile.Run {
+func ran(seen time.Duration, uses ...profile.UsePattern) profile.Run {
 	return profile.Run{
 		ID: "o/1", Container: profile.Container{ID: strings.Repeat("b", 64), Name: "web", Image: "nginx:latest", ImageID: "sha256:1"},
 		Observation: profile.Observation{Start: noon.Add(-time.Second), End: noon.Add(seen)}, Started: &noon, Ended: noon.Add(seen), Uses: uses,
 	}
 }
 
-func used(c capability.Capability) profile.Use {
-	return profile.Use{Capability: c, Class: classify.Required, Granted: true, Program: "nginx", Call: "fchownat", Count: 1, First: noon, Last: noon}
+func used(c capability.Capability) profile.UsePattern {
+	return profile.UsePattern{Capability: c, Class: classify.Required, Granted: true, Program: "nginx", Call: "fchownat", Count: 1, First: noon, Last: noon}
 }
 
 func with(run profile.Run, change func(*profile.Run)) *profile.Profile {
@@ -85,7 +85,7 @@ func TestStatuses(t *testing.T) {
 	*alternative.Alternative = capability.DACOverride
 	doubtful := used(chown)
 	doubtful.Unsure = "the kernel does not show it"
-	var all []profile.Use
+	var all []profile.UsePattern
 	for _, c := range capability.DockerDefault().Sorted() {
 		all = append(all, used(c))
 	}
@@ -175,7 +175,7 @@ func TestStatuses(t *testing.T) {
 // The uses and needs of one build of an image prove nothing about another build.
 func TestBuildsAreAuditedSeparately(t *testing.T) {
 	const chown, kill = capability.Chown, capability.Kill
-	of := func(id, build string, after time.Duration, uses ...profile.Use) profile.Run {
+	of := func(id, build string, after time.Duration, uses ...profile.UsePattern) profile.Run {
 		run, started := ran(time.Hour, uses...), noon.Add(after)
 		run.ID, run.Container.ImageID, run.Started, run.Ended = id, build, &started, started.Add(time.Hour)
 		return run
@@ -183,7 +183,7 @@ func TestBuildsAreAuditedSeparately(t *testing.T) {
 	this, before, after := of("1", "sha256:1", 0, used(chown)), of("2", "sha256:0", -time.Hour, used(kill)), of("3", "sha256:2", 2*time.Hour, used(kill))
 	unknown := of("4", "", -time.Hour, used(chown))
 	p := profile.New(this, before, after, unknown)
-	audited := func(p profile.Profile) *Container {
+	audited := func(p profile.Profile) *ContainerResult {
 		return Of([]Subject{granted("CHOWN", "KILL")}, Options{Profile: &p, Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
 	}
 	c := audited(p)

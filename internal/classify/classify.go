@@ -132,13 +132,13 @@ func class(check monitor.Check) Verdict {
 	}
 	verdict := byCallSite(check)
 	if verdict.Class.Need() && verdict.Unsure == "" {
-		verdict.Unsure = doubt(check)
+		verdict.Unsure = unsureReason(check)
 	}
 	return verdict
 }
 
-// doubt returns the reason why a need may not be a need of the container; empty if it certainly is one.
-func doubt(check monitor.Check) string {
+// unsureReason returns the reason why a need may not be a need of the container; empty if it certainly is one.
+func unsureReason(check monitor.Check) string {
 	switch {
 	case check.MayExceedGrant:
 		return "the process may have had more privileges than the container: the container was already running when capmon began, and its grants are not known"

@@ -197,7 +197,7 @@ func UnlockedChroot(check monitor.Check) (verdict Verdict, ok bool) {
 		return Verdict{}, false
 	}
 	verdict = Unlocked
-	verdict.Unsure = doubt(check)
+	verdict.Unsure = unsureReason(check)
 	verdict.applyPhase(check)
 	return verdict, true
 }

@@ -15,20 +15,20 @@ import (
 type Comparison struct {
 	// Containers are in the order of their start in the later profile. Containers that are not in the later profile are
 	// last.
-	Containers []Container
+	Containers []ContainerComparison
 }
 
-// Container is one container, or one service, in both profiles.
-type Container struct {
+// ContainerComparison is one container, or one service, in both profiles.
+type ContainerComparison struct {
 	// PairedBy is the criterion by which the containers of the two profiles were matched.
 	PairedBy PairedBy
 	// Before and After are the container in each profile; nil if it is not in that profile.
 	Before, After *profile.Summary
 	// Capabilities are those that were needed or denied in either profile, sorted by name.
-	Capabilities []Capability
+	Capabilities []CapabilityChange
 	// Uses are the patterns of use: new and changed ones first, then in the order of reports. Runtime setup is left
 	// out.
-	Uses []Use
+	Uses []UseChange
 	// Granted and Withdrawn are capabilities that are granted only after, or only before; empty if one of the grants is
 	// not known.
 	Granted, Withdrawn capability.Set
@@ -48,15 +48,15 @@ const (
 	Unneeded Status = "proved unneeded" // although it was used
 )
 
-// Capability is the status of a capability in both profiles.
-type Capability struct {
+// CapabilityChange is the status of a capability in both profiles.
+type CapabilityChange struct {
 	Capability    capability.Capability
 	Before, After Status
 }
 
 // New reports whether the container needs the capability and did not need it before, or tried it without success and
 // did not use it before. A capability that was denied before and is needed now is new as well, because the list grows.
-func (c Capability) New() bool {
+func (c CapabilityChange) New() bool {
 	switch c.After {
 	case Needed:
 		return c.Before == Unused || c.Before == Denied
@@ -67,22 +67,22 @@ func (c Capability) New() bool {
 }
 
 // Gone reports whether the capability was needed or denied, and is no longer used.
-func (c Capability) Gone() bool {
+func (c CapabilityChange) Gone() bool {
 	return c.After == Unused && (c.Before == Needed || c.Before == Denied)
 }
 
 // New returns the containers with new capabilities.
-func (c Comparison) New() []Container {
-	return slices.DeleteFunc(slices.Clone(c.Containers), func(c Container) bool { return c.New().Empty() })
+func (c Comparison) New() []ContainerComparison {
+	return slices.DeleteFunc(slices.Clone(c.Containers), func(c ContainerComparison) bool { return c.New().Empty() })
 }
 
 // New returns the capabilities that are new.
-func (c Container) New() capability.Set { return c.having(Capability.New) }
+func (c ContainerComparison) New() capability.Set { return c.having(CapabilityChange.New) }
 
 // Gone returns the capabilities that are gone.
-func (c Container) Gone() capability.Set { return c.having(Capability.Gone) }
+func (c ContainerComparison) Gone() capability.Set { return c.having(CapabilityChange.Gone) }
 
-func (c Container) having(has func(Capability) bool) capability.Set {
+func (c ContainerComparison) having(has func(CapabilityChange) bool) capability.Set {
 	var set capability.Set
 	for _, each := range c.Capabilities {
 		if has(each) {
@@ -93,19 +93,19 @@ func (c Container) having(has func(Capability) bool) capability.Set {
 }
 
 // Of returns the status of one capability.
-func (c Container) Of(of capability.Capability) Capability {
+func (c ContainerComparison) Of(of capability.Capability) CapabilityChange {
 	for _, each := range c.Capabilities {
 		if each.Capability == of {
 			return each
 		}
 	}
-	return Capability{Capability: of}
+	return CapabilityChange{Capability: of}
 }
 
 // Name returns the container's name, from the later profile if it is there.
-func (c Container) Name() string { return nameOf(c.latest()) }
+func (c ContainerComparison) Name() string { return nameOf(c.latest()) }
 
-func (c Container) latest() profile.Summary {
+func (c ContainerComparison) latest() profile.Summary {
 	if c.After != nil {
 		return *c.After
 	}
@@ -126,8 +126,8 @@ func Profiles(before, after profile.Profile, options Options) (Comparison, error
 	return comparison, nil
 }
 
-func compareContainer(p pairing) Container {
-	c := Container{PairedBy: p.by, Before: p.before, After: p.after}
+func compareContainer(p pairing) ContainerComparison {
+	c := ContainerComparison{PairedBy: p.by, Before: p.before, After: p.after}
 	var before, after profile.Summary // without uses if the container is not in the profile
 	if p.before != nil {
 		before = *p.before
@@ -155,11 +155,11 @@ func compareContainer(p pairing) Container {
 
 // capabilities compares the needs. A capability that was observed before and proved unneeded is not new if it is
 // observed again. A capability that is proved unneeded in the later profile is not a need.
-func capabilities(before, after profile.Summary) []Capability {
+func capabilities(before, after profile.Summary) []CapabilityChange {
 	then, now := statuses(before), statuses(after)
-	var all []Capability
+	var all []CapabilityChange
 	for _, c := range neededOrDenied(before).Union(neededOrDenied(after)).Sorted() {
-		all = append(all, Capability{Capability: c, Before: then(c), After: now(c)})
+		all = append(all, CapabilityChange{Capability: c, Before: then(c), After: now(c)})
 	}
 	return all
 }
@@ -212,11 +212,11 @@ func rounded(d time.Duration) time.Duration {
 }
 
 // Find returns the comparison of a container of the later profile.
-func (c Comparison) Find(of profile.Container) (found Container, ok bool) {
+func (c Comparison) Find(of profile.Container) (found ContainerComparison, ok bool) {
 	for _, each := range c.Containers {
 		if each.After != nil && identify(each.After.Container) == identify(of) {
 			return each, true
 		}
 	}
-	return Container{}, false
+	return ContainerComparison{}, false
 }

@@ -29,7 +29,7 @@ func run(name, image string, changes ...change) profile.Run {
 		Observation: profile.Observation{ID: "observation", Start: saturday, End: saturday.Add(time.Hour)},
 		Container:   profile.Container{ID: strings.Repeat("0f", 32), Name: name, Image: image},
 		Grants:      profile.Grants{Engine: &defaults, Kernel: &defaults, Permitted: &defaults},
-		Started:     &saturday, Ended: saturday.Add(90 * time.Second), Incomplete: []string{}, Uses: []profile.Use{},
+		Started:     &saturday, Ended: saturday.Add(90 * time.Second), Incomplete: []string{}, Uses: []profile.UsePattern{},
 	}
 	for _, change := range changes {
 		change(&r)
@@ -37,7 +37,7 @@ func run(name, image string, changes ...change) profile.Run {
 	return r
 }
 
-func using(uses ...profile.Use) change {
+func using(uses ...profile.UsePattern) change {
 	return func(r *profile.Run) { r.Uses = uses }
 }
 
@@ -62,8 +62,8 @@ func lasting(d time.Duration) change {
 	return func(r *profile.Run) { r.Ended = r.Started.Add(d) }
 }
 
-func use(c capability.Capability, class classify.Class, texts ...string) profile.Use {
-	u := profile.Use{Capability: c, Class: class, Granted: class != classify.Denied, Count: 1, First: saturday, Last: saturday}
+func use(c capability.Capability, class classify.Class, texts ...string) profile.UsePattern {
+	u := profile.UsePattern{Capability: c, Class: class, Granted: class != classify.Denied, Count: 1, First: saturday, Last: saturday}
 	for i, text := range []*string{&u.Program, &u.Call, &u.Site} {
 		if i < len(texts) {
 			*text = texts[i]
@@ -72,9 +72,12 @@ func use(c capability.Capability, class classify.Class, texts ...string) profile
 	return u
 }
 
-func entry(u profile.Use) profile.Use { u.Entry = true; return u }
+func entry(u profile.UsePattern) profile.UsePattern { u.Entry = true; return u }
 
-func either(u profile.Use, other capability.Capability) profile.Use { u.Alternative = &other; return u }
+func either(u profile.UsePattern, other capability.Capability) profile.UsePattern {
+	u.Alternative = &other
+	return u
+}
 
 func compared(t *testing.T, before, after profile.Profile, options Options) Comparison {
 	t.Helper()
@@ -235,48 +238,48 @@ func TestCapabilities(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name          string
-		before, after []profile.Use
+		before, after []profile.UsePattern
 		prove         [2]func(*profile.Profile)
 		want          []string
 		added, gone   capability.Set
 	}{
 		{
-			name: "needed", before: []profile.Use{use(capability.Chown, classify.Required)}, after: []profile.Use{use(capability.Chown, classify.Soft), use(capability.NetRaw, classify.Implicit)},
+			name: "needed", before: []profile.UsePattern{use(capability.Chown, classify.Required)}, after: []profile.UsePattern{use(capability.Chown, classify.Soft), use(capability.NetRaw, classify.Implicit)},
 			want: []string{"CHOWN needed → needed", "NET_RAW  → needed"}, added: capability.Of(capability.NetRaw),
 		},
 		{
 			name: "classes that are not needs", before: nil,
-			after: []profile.Use{
+			after: []profile.UsePattern{
 				use(capability.Chown, classify.Irrelevant), use(capability.Setuid, classify.Redundant), use(capability.Kill, classify.Tolerated),
 				use(capability.SysAdmin, classify.Setup), use(capability.Setgid, classify.NestedUserns), use(capability.NetRaw, classify.OtherCredential),
 			},
 		},
 		{
-			name: "denied", before: nil, after: []profile.Use{use(capability.SysTime, classify.Denied)},
+			name: "denied", before: nil, after: []profile.UsePattern{use(capability.SysTime, classify.Denied)},
 			want: []string{"SYS_TIME  → denied"}, added: capability.Of(capability.SysTime),
 		},
 		{
-			name: "denied as before", before: []profile.Use{use(capability.SysTime, classify.Denied)}, after: []profile.Use{use(capability.SysTime, classify.Denied)},
+			name: "denied as before", before: []profile.UsePattern{use(capability.SysTime, classify.Denied)}, after: []profile.UsePattern{use(capability.SysTime, classify.Denied)},
 			want: []string{"SYS_TIME denied → denied"},
 		},
 		{
-			name: "denied before, needed now", before: []profile.Use{use(capability.SysTime, classify.Denied)}, after: []profile.Use{use(capability.SysTime, classify.Required)},
+			name: "denied before, needed now", before: []profile.UsePattern{use(capability.SysTime, classify.Denied)}, after: []profile.UsePattern{use(capability.SysTime, classify.Required)},
 			want: []string{"SYS_TIME denied → needed"}, added: capability.Of(capability.SysTime),
 		},
 		{
-			name: "needed before, denied now", before: []profile.Use{use(capability.SysTime, classify.Required)}, after: []profile.Use{use(capability.SysTime, classify.Denied)},
+			name: "needed before, denied now", before: []profile.UsePattern{use(capability.SysTime, classify.Required)}, after: []profile.UsePattern{use(capability.SysTime, classify.Denied)},
 			want: []string{"SYS_TIME needed → denied"},
 		},
 		{
-			name: "gone", before: []profile.Use{use(capability.Chown, classify.Required), use(capability.Kill, classify.Denied)},
+			name: "gone", before: []profile.UsePattern{use(capability.Chown, classify.Required), use(capability.Kill, classify.Denied)},
 			want: []string{"CHOWN needed → ", "KILL denied → "}, gone: capability.Of(capability.Chown, capability.Kill),
 		},
 		{
-			name: "observed again, and proved unneeded before", before: []profile.Use{read}, prove: [2]func(*profile.Profile){proof(0, capability.DACOverride), nil}, after: []profile.Use{read},
+			name: "observed again, and proved unneeded before", before: []profile.UsePattern{read}, prove: [2]func(*profile.Profile){proof(0, capability.DACOverride), nil}, after: []profile.UsePattern{read},
 			want: []string{"DAC_OVERRIDE proved unneeded → needed"},
 		},
 		{
-			name: "new, and proved unneeded", after: []profile.Use{read}, prove: [2]func(*profile.Profile){nil, proof(0, capability.DACOverride)},
+			name: "new, and proved unneeded", after: []profile.UsePattern{read}, prove: [2]func(*profile.Profile){nil, proof(0, capability.DACOverride)},
 			want: []string{"DAC_OVERRIDE  → proved unneeded"},
 		},
 		{
@@ -285,8 +288,8 @@ func TestCapabilities(t *testing.T) {
 		},
 		{
 			name:   "the other one of two sufficient capabilities",
-			before: []profile.Use{either(read, capability.DACReadSearch), use(capability.DACReadSearch, classify.Required)},
-			after:  []profile.Use{read}, want: []string{"DAC_OVERRIDE  → needed", "DAC_READ_SEARCH needed → "},
+			before: []profile.UsePattern{either(read, capability.DACReadSearch), use(capability.DACReadSearch, classify.Required)},
+			after:  []profile.UsePattern{read}, want: []string{"DAC_OVERRIDE  → needed", "DAC_READ_SEARCH needed → "},
 			added: capability.Of(capability.DACOverride), gone: capability.Of(capability.DACReadSearch),
 		},
 	} {
@@ -314,40 +317,40 @@ func TestCapabilities(t *testing.T) {
 
 func TestUsesAreMatchedWithTheMostSimilarOnes(t *testing.T) {
 	base := use(capability.Chown, classify.Required, "chown", "chown", "setattr_prepare")
-	changed := func(f func(*profile.Use)) profile.Use {
+	changed := func(f func(*profile.UsePattern)) profile.UsePattern {
 		u := base
 		f(&u)
 		return u
 	}
 	for _, test := range []struct {
 		name          string
-		before, after []profile.Use
+		before, after []profile.UsePattern
 		want          []string
 	}{
-		{"the same", []profile.Use{base}, []profile.Use{base}, []string{"same []"}},
-		{"counts do not matter", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Count = 7; u.User = 3 })}, []string{"same []"}},
-		{"class", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Class = classify.Redundant })}, []string{"changed [class]"}},
-		{"denied", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Class, u.Granted = classify.Denied, false })}, []string{"changed [class granted]"}},
-		{"program", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Program = "install" })}, []string{"changed [program]"}},
-		{"call", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Call = "fchownat" })}, []string{"changed [call]"}},
-		{"site", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Site = "chown_common" })}, []string{"changed [site]"}},
-		{"all but the program", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Call, u.Site = "a", "b" })}, []string{"new []", "gone []"}},
-		{"another capability", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Capability = capability.Fowner })}, []string{"new []", "gone []"}},
+		{"the same", []profile.UsePattern{base}, []profile.UsePattern{base}, []string{"same []"}},
+		{"counts do not matter", []profile.UsePattern{base}, []profile.UsePattern{changed(func(u *profile.UsePattern) { u.Count = 7; u.User = 3 })}, []string{"same []"}},
+		{"class", []profile.UsePattern{base}, []profile.UsePattern{changed(func(u *profile.UsePattern) { u.Class = classify.Redundant })}, []string{"changed [class]"}},
+		{"denied", []profile.UsePattern{base}, []profile.UsePattern{changed(func(u *profile.UsePattern) { u.Class, u.Granted = classify.Denied, false })}, []string{"changed [class granted]"}},
+		{"program", []profile.UsePattern{base}, []profile.UsePattern{changed(func(u *profile.UsePattern) { u.Program = "install" })}, []string{"changed [program]"}},
+		{"call", []profile.UsePattern{base}, []profile.UsePattern{changed(func(u *profile.UsePattern) { u.Call = "fchownat" })}, []string{"changed [call]"}},
+		{"site", []profile.UsePattern{base}, []profile.UsePattern{changed(func(u *profile.UsePattern) { u.Site = "chown_common" })}, []string{"changed [site]"}},
+		{"all but the program", []profile.UsePattern{base}, []profile.UsePattern{changed(func(u *profile.UsePattern) { u.Call, u.Site = "a", "b" })}, []string{"new []", "gone []"}},
+		{"another capability", []profile.UsePattern{base}, []profile.UsePattern{changed(func(u *profile.UsePattern) { u.Capability = capability.Fowner })}, []string{"new []", "gone []"}},
 		{
 			"the most similar use is matched, the other is new",
-			[]profile.Use{base},
-			[]profile.Use{changed(func(u *profile.Use) { u.Program = "install" }), base}, []string{"new []", "same []"},
+			[]profile.UsePattern{base},
+			[]profile.UsePattern{changed(func(u *profile.UsePattern) { u.Program = "install" }), base}, []string{"new []", "same []"},
 		},
 		{
 			"each is matched once",
-			[]profile.Use{base, changed(func(u *profile.Use) { u.Program = "a" })},
-			[]profile.Use{changed(func(u *profile.Use) { u.Program = "b" })}, []string{"changed [program]", "gone []"},
+			[]profile.UsePattern{base, changed(func(u *profile.UsePattern) { u.Program = "a" })},
+			[]profile.UsePattern{changed(func(u *profile.UsePattern) { u.Program = "b" })}, []string{"changed [program]", "gone []"},
 		},
 		{
 			"the entrypoint is the same under another runtime",
-			[]profile.Use{entry(base)}, []profile.Use{entry(changed(func(u *profile.Use) { u.Program = "crun" }))}, []string{"same []"},
+			[]profile.UsePattern{entry(base)}, []profile.UsePattern{entry(changed(func(u *profile.UsePattern) { u.Program = "crun" }))}, []string{"same []"},
 		},
-		{"runtime setup is left out", []profile.Use{changed(func(u *profile.Use) { u.Class = classify.Setup })}, nil, nil},
+		{"runtime setup is left out", []profile.UsePattern{changed(func(u *profile.UsePattern) { u.Class = classify.Setup })}, nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got []string
@@ -421,7 +424,7 @@ func TestGrantsAreCompared(t *testing.T) {
 func TestAProfileDoesNotDifferFromItself(t *testing.T) {
 	r := rand.New(rand.NewSource(1))
 	for range 200 {
-		var uses []profile.Use
+		var uses []profile.UsePattern
 		for range r.Intn(20) {
 			uses = append(uses, use(capability.Capability(r.Intn(3)), classify.Classes()[r.Intn(10)], fmt.Sprint("p", r.Intn(2)), fmt.Sprint("c", r.Intn(2)), fmt.Sprint("s", r.Intn(2))))
 		}

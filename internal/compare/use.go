@@ -31,17 +31,17 @@ const (
 	Site    Field = "site"
 )
 
-// Use is a pattern of use, before and after.
-type Use struct {
+// UseChange is a pattern of use, before and after.
+type UseChange struct {
 	Change Change
 	// Fields are the fields that changed, if Change is Changed.
 	Fields []Field
 	// Before is nil if the use is new. After is nil if it is gone.
-	Before, After *profile.Use
+	Before, After *profile.UsePattern
 }
 
 // Latest returns After, or Before if the use is gone.
-func (u Use) Latest() profile.Use {
+func (u UseChange) Latest() profile.UsePattern {
 	if u.After != nil {
 		return *u.After
 	}
@@ -49,11 +49,11 @@ func (u Use) Latest() profile.Use {
 }
 
 // Matters reports whether the use is, or was, a need or denied.
-func (u Use) Matters() bool {
+func (u UseChange) Matters() bool {
 	return u.Before != nil && matters(*u.Before) || u.After != nil && matters(*u.After)
 }
 
-func matters(use profile.Use) bool { return use.Class.Need() || use.Class == classify.Denied }
+func matters(use profile.UsePattern) bool { return use.Class.Need() || use.Class == classify.Denied }
 
 // fields are the fields of a use that are compared.
 type fields struct {
@@ -62,7 +62,7 @@ type fields struct {
 	granted                         bool
 }
 
-func fieldsOf(use profile.Use) fields {
+func fieldsOf(use profile.UsePattern) fields {
 	f := fields{use.Capability.String(), use.Program, use.Call, use.Site, use.Class, use.Granted}
 	if use.Entry { // Program is the name of the runtime
 		f.program = ""
@@ -84,16 +84,16 @@ var matchLevels = []func(fields) fields{
 }
 
 // uses matches the uses of two profiles. It leaves out the uses of the runtime setup.
-func uses(before, after []profile.Use) []Use {
+func uses(before, after []profile.UsePattern) []UseChange {
 	then, now := withoutSetup(before), withoutSetup(after)
-	var all []Use
+	var all []UseChange
 	for _, reduce := range matchLevels {
-		index := make(map[fields][]*profile.Use)
+		index := make(map[fields][]*profile.UsePattern)
 		for _, use := range then {
 			key := reduce(fieldsOf(*use))
 			index[key] = append(index[key], use)
 		}
-		matched := make(map[*profile.Use]bool)
+		matched := make(map[*profile.UsePattern]bool)
 		for _, use := range now {
 			key := reduce(fieldsOf(*use))
 			if candidates := index[key]; len(candidates) > 0 {
@@ -102,21 +102,21 @@ func uses(before, after []profile.Use) []Use {
 				matched[use], matched[candidates[0]] = true, true
 			}
 		}
-		isMatched := func(use *profile.Use) bool { return matched[use] }
+		isMatched := func(use *profile.UsePattern) bool { return matched[use] }
 		then, now = slices.DeleteFunc(then, isMatched), slices.DeleteFunc(now, isMatched)
 	}
 	for _, use := range now {
-		all = append(all, Use{Change: New, After: use})
+		all = append(all, UseChange{Change: New, After: use})
 	}
 	for _, use := range then {
-		all = append(all, Use{Change: Gone, Before: use})
+		all = append(all, UseChange{Change: Gone, Before: use})
 	}
 	slices.SortStableFunc(all, compareUses)
 	return all
 }
 
-func withoutSetup(uses []profile.Use) []*profile.Use {
-	var all []*profile.Use
+func withoutSetup(uses []profile.UsePattern) []*profile.UsePattern {
+	var all []*profile.UsePattern
 	for i := range uses {
 		if uses[i].Class != classify.Setup {
 			all = append(all, &uses[i])
@@ -125,8 +125,8 @@ func withoutSetup(uses []profile.Use) []*profile.Use {
 	return all
 }
 
-func changeOf(before, after *profile.Use) Use {
-	use := Use{Change: Same, Before: before, After: after}
+func changeOf(before, after *profile.UsePattern) UseChange {
+	use := UseChange{Change: Same, Before: before, After: after}
 	then, now := fieldsOf(*before), fieldsOf(*after)
 	for _, field := range []struct {
 		name    Field
@@ -147,7 +147,7 @@ func changeOf(before, after *profile.Use) Use {
 }
 
 // compareUses sorts by change, then like reports. Equal uses stay in the order of the profile.
-func compareUses(one, other Use) int {
+func compareUses(one, other UseChange) int {
 	changes := []Change{New, Changed, Gone, Same}
 	classes := classify.Classes()
 	return cmp.Or(

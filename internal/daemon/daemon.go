@@ -127,7 +127,7 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 	d.state = State{Hook: d.observer.Hook(), ID: d.observer.ID(), Began: d.observer.Began(), Resumed: d.observer.Continued()}
 	d.losses = loss.New(loss.Options{
 		Source: d.observer, Recording: d.state.ID, Began: d.state.Began, Earlier: d.lossesBefore(ctx), Every: options.Every,
-		Identify: func(ctx context.Context, cgroup uint64, id string) uses.Container {
+		Identify: func(ctx context.Context, cgroup uint64, id string) uses.ContainerRef {
 			return usewatch.Identify(ctx, d.observer, cgroup, id)
 		},
 		Report: options.Report, Log: options.Log,

@@ -313,7 +313,7 @@ func TestAlertsThatDoNotFitAreCounted(t *testing.T) {
 	if got := alerts.Lost(); got != maxWaitingAlerts || alerts.waiting.Len() != maxWaitingAlerts/2 {
 		t.Errorf("%d are lost, %d wait", got, alerts.waiting.Len())
 	}
-	other := alert.Alert{Use: uses.Use{Container: uses.Container{ID: "other"}}}
+	other := alert.Alert{Use: uses.Use{Container: uses.ContainerRef{ID: "other"}}}
 	if alerts.Add(other); alerts.Lost() != maxWaitingAlerts {
 		t.Error("the flood of one container left no room for another one")
 	}

@@ -34,7 +34,7 @@ type Source interface {
 type Options struct {
 	Source Source
 	// Identify returns what the engine reports about a container before ctx ends.
-	Identify func(ctx context.Context, cgroup uint64, id string) uses.Container
+	Identify func(ctx context.Context, cgroup uint64, id string) uses.ContainerRef
 	// Recording is the ID of the recording, and Began the time when it began.
 	Recording string
 	Began     time.Time
@@ -153,7 +153,7 @@ func (t *Tracker) report(growth, total monitor.Losses, now time.Time) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), identifyTimeout)
 	defer cancel()
-	names := identifier{ctx: ctx, identify: t.options.Identify, known: make(map[uint64]uses.Container)}
+	names := identifier{ctx: ctx, identify: t.options.Identify, known: make(map[uint64]uses.ContainerRef)}
 	loss := alert.Loss{Since: t.since, Lost: growth, Total: total, Recording: t.options.Recording, Losers: []alert.Loser{}}
 	if by := cause(largest, affectedContainers); by.id != "" {
 		loss.Container = names.of(by.cgroup, by.id)
@@ -195,11 +195,11 @@ func (t *Tracker) State() State {
 // identifier identifies each container once.
 type identifier struct {
 	ctx      context.Context
-	identify func(ctx context.Context, cgroup uint64, id string) uses.Container
-	known    map[uint64]uses.Container
+	identify func(ctx context.Context, cgroup uint64, id string) uses.ContainerRef
+	known    map[uint64]uses.ContainerRef
 }
 
-func (n identifier) of(cgroup uint64, id string) uses.Container {
+func (n identifier) of(cgroup uint64, id string) uses.ContainerRef {
 	c, ok := n.known[cgroup]
 	if !ok {
 		c = n.identify(n.ctx, cgroup, id)

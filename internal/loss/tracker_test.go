@@ -28,8 +28,8 @@ func (f *fake) ContainerLosses() (map[uint64]monitor.ContainerLosses, error) {
 func (f *fake) LargestContainers(monitor.Losses) ([]monitor.LargestContainer, error) {
 	return []monitor.LargestContainer{f.most}, nil
 }
-func identify(_ context.Context, _ uint64, id string) uses.Container {
-	return uses.Container{ID: id, Name: "name-of-" + id}
+func identify(_ context.Context, _ uint64, id string) uses.ContainerRef {
+	return uses.ContainerRef{ID: id, Name: "name-of-" + id}
 }
 
 func (f *fake) lose(cgroup uint64, id string, n uint64) {

@@ -50,7 +50,7 @@ func (o *Observer) handleCheck(ctx context.Context, event monitor.Event) {
 }
 
 // handleLateChecks passes all checks of containers to the consumer, as late ones.
-func (o *Observer) handleLateChecks(containers []monitor.Container) {
+func (o *Observer) handleLateChecks(containers []monitor.ContainerRecord) {
 	for _, c := range containers {
 		for _, check := range c.Checks {
 			if check.Phase != monitor.Setup && !slices.Contains(check.Stack, memoryGrows) {

@@ -202,7 +202,7 @@ func (o *Observer) isForeign(id string) bool {
 
 // unknownReasons returns the reasons why the engine has not reported the settings of containers, by container ID. The
 // caller holds mu.
-func (o *Observer) unknownReasons(containers []monitor.Container) map[string]string {
+func (o *Observer) unknownReasons(containers []monitor.ContainerRecord) map[string]string {
 	reasons := make(map[string]string)
 	for _, c := range containers {
 		err := o.fromEngine.failures[c.ID]

@@ -194,7 +194,7 @@ func (o *Observer) describeCgroup(cgroup uint64) string {
 
 // findCgroupPaths finds the paths of the cgroups that a user other than root may have created. Containers that no
 // engine confirms are reported with these paths.
-func (o *Observer) findCgroupPaths(containers []monitor.Container) {
+func (o *Observer) findCgroupPaths(containers []monitor.ContainerRecord) {
 	missing := make(map[uint64]bool)
 	o.mu.Lock()
 	for _, c := range containers {
@@ -217,7 +217,7 @@ func (o *Observer) findCgroupPaths(containers []monitor.Container) {
 
 // assignIDs sets the IDs of the containers in a snapshot to those that the engine confirms. It returns the descriptions
 // of the unconfirmed cgroups. The caller holds mu.
-func (o *Observer) assignIDs(containers []monitor.Container) map[uint64]string {
+func (o *Observer) assignIDs(containers []monitor.ContainerRecord) map[uint64]string {
 	unconfirmed := make(map[uint64]string)
 	for i := range containers {
 		c := &containers[i]

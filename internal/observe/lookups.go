@@ -82,7 +82,7 @@ func (o *Observer) logSilentFileSystem(cgroup uint64) {
 
 // lookUpMissingFiles looks up the files that could not be looked up when they were used. At that time the engine may
 // not have reported where they are.
-func (o *Observer) lookUpMissingFiles(containers []monitor.Container) {
+func (o *Observer) lookUpMissingFiles(containers []monitor.ContainerRecord) {
 	ctx, cancel := context.WithTimeout(context.Background(), profileLookupTimeout)
 	defer cancel()
 	var lookups sync.WaitGroup

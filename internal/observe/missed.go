@@ -28,7 +28,7 @@ const (
 type missedChecks struct {
 	monitor *monitor.Monitor
 	log     *zap.Logger
-	passOn  func([]monitor.Container) // passes the checks of containers to the consumer
+	passOn  func([]monitor.ContainerRecord) // passes the checks of containers to the consumer
 
 	lock    sync.Mutex    // held during report
 	dropped atomic.Uint64 // number of events that the kernel had dropped at the last report
@@ -89,7 +89,7 @@ func (m *missedChecks) report() error {
 
 // reportOf passes on the checks of ended containers whose entries capmon is about to remove from the kernel's maps, if
 // the kernel has dropped events since the last report. The next report would be too late for them. m may be nil.
-func (m *missedChecks) reportOf(ended []monitor.Container) error {
+func (m *missedChecks) reportOf(ended []monitor.ContainerRecord) error {
 	if m == nil {
 		return nil
 	}

@@ -60,7 +60,7 @@ func (o *Observer) isIdentified(cgroup uint64, id string) bool {
 // saveEnded saves the data of those ended containers that are wanted. Their entries are then removed from the kernel's
 // maps.
 func (o *Observer) saveEnded(wanted func(cgroup uint64, id string) bool) error {
-	var kept []monitor.Container
+	var kept []monitor.ContainerRecord
 	err := o.monitor.FlushEnded(wanted, func(ended monitor.Snapshot) error {
 		if err := o.missed.reportOf(ended.Containers); err != nil { // before profileOf replaces the IDs
 			return err
@@ -95,7 +95,7 @@ func (o *Observer) saveEndedToFreeRoom(ctx context.Context) error {
 }
 
 // forget removes what is known about runs that have ended. The container may have other runs.
-func (o *Observer) forget(ended []monitor.Container) {
+func (o *Observer) forget(ended []monitor.ContainerRecord) {
 	gone := make(map[uint64]bool)
 	o.mu.Lock()
 	defer o.mu.Unlock()

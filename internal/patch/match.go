@@ -18,19 +18,19 @@ type Kind struct {
 	// Services: the file has services. Otherwise, it has containers.
 	Services bool
 	// nameOf returns the name of a container in the file, "" if it is not known.
-	nameOf func(settings.Container) string
+	nameOf func(settings.LabeledContainer) string
 	change func([]byte, []Setting) (after []byte, notes []string, err error)
 }
 
 // Kinds returns all kinds of files.
 func Kinds() []Kind {
 	return []Kind{
-		{Target: "compose", Services: true, nameOf: settings.Container.ComposeService, change: Compose},
-		{Target: "kubernetes", nameOf: func(c settings.Container) string { return cmp.Or(c.KubernetesName(), c.Container.Name) }, change: Kubernetes},
+		{Target: "compose", Services: true, nameOf: settings.LabeledContainer.ComposeService, change: Compose},
+		{Target: "kubernetes", nameOf: func(c settings.LabeledContainer) string { return cmp.Or(c.KubernetesName(), c.Container.Name) }, change: Kubernetes},
 		{
 			Target: "quadlet",
 			// A quadlet has one container only, with any name.
-			nameOf: func(c settings.Container) string { return c.Label },
+			nameOf: func(c settings.LabeledContainer) string { return c.Label },
 			change: func(text []byte, changes []Setting) ([]byte, []string, error) {
 				if len(changes) > 1 {
 					return nil, nil, fmt.Errorf("a quadlet has one container and the profiles have several: choose with --container %s", names(changes))
@@ -56,7 +56,7 @@ func ParseKind(target string) (Kind, error) {
 type Result struct {
 	Text []byte
 	// Containers are those whose needs are in the text. Skipped are the reasons why others are not.
-	Containers []settings.Container
+	Containers []settings.LabeledContainer
 	Skipped    []error
 	// Notes say why lists have no effect.
 	Notes []string
@@ -64,7 +64,7 @@ type Result struct {
 
 // Patch writes the needs of containers into the text of a file that has these containers. name is the name in the file
 // of the only container to change, "" for all. Patch returns an error if it can write none.
-func (k Kind) Patch(text []byte, all []settings.Container, name string) (Result, error) {
+func (k Kind) Patch(text []byte, all []settings.LabeledContainer, name string) (Result, error) {
 	all, skipped := k.included(all, name)
 	if len(all) == 0 {
 		return Result{}, errors.Join(skipped...)
@@ -79,7 +79,7 @@ func (k Kind) Patch(text []byte, all []settings.Container, name string) (Result,
 	}
 	for {
 		var changes []Setting
-		var of []settings.Container
+		var of []settings.LabeledContainer
 		var limits []string
 		for _, group := range groups {
 			group, notes := target.WithLiftedLimits(group)
@@ -108,7 +108,7 @@ func (k Kind) Patch(text []byte, all []settings.Container, name string) (Result,
 
 // included returns the containers that may be in the file, and the reasons why others are not: they do not represent a
 // service. A single container is included if the user gives it the name of a service.
-func (k Kind) included(all []settings.Container, name string) (included []settings.Container, skipped []error) {
+func (k Kind) included(all []settings.LabeledContainer, name string) (included []settings.LabeledContainer, skipped []error) {
 	if !k.Services || name != "" && len(all) == 1 {
 		return all, nil
 	}
@@ -123,7 +123,7 @@ func (k Kind) included(all []settings.Container, name string) (included []settin
 }
 
 // oneOffs returns notes about containers that the user named as a service although they do not represent it.
-func oneOffs(all []settings.Container) []string {
+func oneOffs(all []settings.LabeledContainer) []string {
 	var notes []string
 	for _, c := range all {
 		if reason := c.OneOff(); reason != "" {
@@ -133,10 +133,10 @@ func oneOffs(all []settings.Container) []string {
 	return notes
 }
 
-func startsAsRoot(c settings.Container) bool { return slices.Contains(c.Users, 0) }
+func startsAsRoot(c settings.LabeledContainer) bool { return slices.Contains(c.Users, 0) }
 
 // groups groups the containers by their names in the file.
-func (k Kind) groups(all []settings.Container, name string) ([]settings.Group, error) {
+func (k Kind) groups(all []settings.LabeledContainer, name string) ([]settings.Group, error) {
 	if name != "" {
 		return namedGroup(all, name)
 	}
@@ -153,8 +153,8 @@ func (k Kind) groups(all []settings.Container, name string) ([]settings.Group, e
 }
 
 // namedGroup returns the containers that have the name, or the only container.
-func namedGroup(all []settings.Container, name string) ([]settings.Group, error) {
-	var found []settings.Container
+func namedGroup(all []settings.LabeledContainer, name string) ([]settings.Group, error) {
+	var found []settings.LabeledContainer
 	for _, c := range all {
 		if c.HasName(name) {
 			found = append(found, c)
@@ -166,7 +166,7 @@ func namedGroup(all []settings.Container, name string) ([]settings.Group, error)
 	if len(found) == 0 {
 		found = all
 	}
-	groups := settings.Groups(found, func(settings.Container) string { return name })
+	groups := settings.Groups(found, func(settings.LabeledContainer) string { return name })
 	if len(groups) == 0 {
 		return nil, unavailable(found)
 	}
@@ -174,7 +174,7 @@ func namedGroup(all []settings.Container, name string) ([]settings.Group, error)
 }
 
 // unavailable returns the reason why there is no list for one of the containers, nil if there is one for all.
-func unavailable(all []settings.Container) error {
+func unavailable(all []settings.LabeledContainer) error {
 	for _, c := range all {
 		if reason := c.Unavailable(); reason != "" {
 			return fmt.Errorf("%s: %s", c.Label, reason)
@@ -183,7 +183,7 @@ func unavailable(all []settings.Container) error {
 	return nil
 }
 
-func labels(all []settings.Container) string {
+func labels(all []settings.LabeledContainer) string {
 	var labels []string
 	for _, c := range all {
 		labels = append(labels, c.Label)

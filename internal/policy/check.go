@@ -13,38 +13,38 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Kind is the kind of a violation.
-type Kind string
+// ViolationKind is the kind of a violation.
+type ViolationKind string
 
 // The kinds.
 const (
 	// Used means that the container used a capability that the rule denies, or does not allow.
-	Used Kind = "used"
+	Used ViolationKind = "used"
 	// Denied means that the container tried to use such a capability, and the kernel denied it.
-	Denied Kind = "denied"
+	Denied ViolationKind = "denied"
 	// Granted means that the container was granted capabilities that the rule denies, or does not allow.
-	Granted Kind = "granted"
+	Granted ViolationKind = "granted"
 	// Unused means that more capabilities are granted and unused than the rule allows.
-	Unused Kind = "unused"
+	Unused ViolationKind = "unused"
 	// Unknown means that the rule restricts grants, but the container's grant is unknown.
-	Unknown Kind = "unknown"
+	Unknown ViolationKind = "unknown"
 	// LongSetup means that capabilities were used in a runtime setup that took too long.
-	LongSetup Kind = "long-setup"
+	LongSetup ViolationKind = "long-setup"
 	// Incomplete means that capmon did not record everything.
-	Incomplete Kind = "incomplete"
+	Incomplete ViolationKind = "incomplete"
 	// Unwitnessed means that capmon did not watch the container from its start to its end.
-	Unwitnessed Kind = "unwitnessed"
+	Unwitnessed ViolationKind = "unwitnessed"
 	// Unproved means that there is no valid proof.
-	Unproved Kind = "unproved"
+	Unproved ViolationKind = "unproved"
 	// Unmatched means that no rule applies.
-	Unmatched Kind = "unmatched"
+	Unmatched ViolationKind = "unmatched"
 	// New means that the container needs a capability that the baseline does not need.
-	New Kind = "new"
+	New ViolationKind = "new"
 )
 
 // Violation is a violation of one rule by one container.
 type Violation struct {
-	Kind Kind
+	Kind ViolationKind
 	// Rule is the name of the violated rule, "" if there is none. Line is the line of the rule in the policy's file.
 	Rule string
 	Line int
@@ -56,11 +56,11 @@ type Violation struct {
 	// Unsure is the reason why this may not be a violation; empty if the violation is certain.
 	Unsure string
 	// Uses of the capabilities, the most frequent of each first.
-	Uses []profile.Use
+	Uses []profile.UsePattern
 }
 
-// Container is the result for one container.
-type Container struct {
+// ContainerResult is the result for one container.
+type ContainerResult struct {
 	profile.Summary
 	// Rules that apply to it, by name.
 	Rules      []string
@@ -72,7 +72,7 @@ type Container struct {
 // Result of a check.
 type Result struct {
 	Policy     Policy
-	Containers []Container
+	Containers []ContainerResult
 	// Idle are the names of rules that applied to no container.
 	Idle []string
 	// Missing are the titles of the containers of the baseline that are not in the profile: their needs are unknown.
@@ -98,7 +98,7 @@ func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Res
 	result := Result{Policy: policy}
 	applied := make(map[string]bool)
 	for _, s := range profile.Summaries(p) {
-		c := Container{Summary: s}
+		c := ContainerResult{Summary: s}
 		for _, rule := range policy.Rules {
 			if rule.appliesTo(s.Container) {
 				applied[rule.Name] = true
@@ -150,7 +150,7 @@ func longSetup(s profile.Summary) []Violation {
 	return []Violation{v}
 }
 
-func (c *Container) unmatched(policy Policy) {
+func (c *ContainerResult) unmatched(policy Policy) {
 	const text = "no rule of the policy applies to the container"
 	switch {
 	case len(policy.Rules) == 0 || len(c.Rules) > 0:
@@ -272,7 +272,7 @@ func (r Rule) allows(s profile.Summary, c capability.Capability) bool {
 	if r.Allow.Has(c) || len(uses) == 0 {
 		return r.Allow.Has(c)
 	}
-	return !slices.ContainsFunc(uses, func(u profile.Use) bool { return u.Alternative == nil || !r.Allow.Has(*u.Alternative) })
+	return !slices.ContainsFunc(uses, func(u profile.UsePattern) bool { return u.Alternative == nil || !r.Allow.Has(*u.Alternative) })
 }
 
 func unsure(s profile.Summary, c capability.Capability) string {

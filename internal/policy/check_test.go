@@ -32,7 +32,7 @@ func run(changes ...func(*profile.Run)) profile.Run {
 		},
 		Grants:  profile.Grants{Kernel: &defaults},
 		Started: &saturday, Ended: saturday.Add(time.Minute), Incomplete: []string{},
-		Uses: []profile.Use{
+		Uses: []profile.UsePattern{
 			use(capability.Chown, classify.Required), use(capability.SysTime, classify.Denied),
 			use(capability.NetRaw, classify.Irrelevant), use(capability.NetAdmin, classify.Setup), use(capability.Setuid, classify.Redundant),
 			use(capability.SysAdmin, classify.Tolerated), use(capability.Kill, classify.OtherCredential), use(capability.Setgid, classify.NestedUserns),
@@ -44,11 +44,11 @@ func run(changes ...func(*profile.Run)) profile.Run {
 	return r
 }
 
-func use(c capability.Capability, class classify.Class) profile.Use {
-	return profile.Use{Capability: c, Class: class, Granted: class != classify.Denied && class != classify.Tolerated, Program: "sh", Call: "call", Site: "site", Count: 1, First: saturday, Last: saturday}
+func use(c capability.Capability, class classify.Class) profile.UsePattern {
+	return profile.UsePattern{Capability: c, Class: class, Granted: class != classify.Denied && class != classify.Tolerated, Program: "sh", Call: "call", Site: "site", Count: 1, First: saturday, Last: saturday}
 }
 
-func using(uses ...profile.Use) func(*profile.Run) {
+func using(uses ...profile.UsePattern) func(*profile.Run) {
 	return func(r *profile.Run) { r.Uses = uses }
 }
 
@@ -65,7 +65,7 @@ func parsed(t *testing.T, rules string) Policy {
 
 func rule(text string) string { return "rules:\n  - {name: rule, " + text + "}\n" }
 
-func violations(c Container) (all []string) {
+func violations(c ContainerResult) (all []string) {
 	for _, v := range c.Violations {
 		text := fmt.Sprintf("%s %s: %s", v.Kind, v.Capabilities, v.Text)
 		if v.Unsure != "" {

@@ -53,7 +53,7 @@ func (p *Policy) check(body ast.Node) error {
 	if len(p.Rules) == 0 {
 		return strictyaml.ErrorAt(strictyaml.NodeAt(body, "$.rules"), "there are no rules")
 	}
-	if err := checkVerdict(body, "$.unmatched", p.Unmatched); err != nil {
+	if err := checkAction(body, "$.unmatched", p.Unmatched); err != nil {
 		return err
 	}
 	known := make(map[string]bool)
@@ -99,11 +99,11 @@ func (r *Rule) check(body ast.Node, path string) error {
 			return strictyaml.ErrorAt(strictyaml.NodeAt(body, path+"."+key), "%s is empty: add container, image, service or label", key)
 		}
 	}
-	return checkVerdict(body, path+".denied", r.Denied)
+	return checkAction(body, path+".denied", r.Denied)
 }
 
-func checkVerdict(body ast.Node, path string, v Verdict) error {
-	if slices.Contains([]Verdict{"", Allow, Deny}, v) {
+func checkAction(body ast.Node, path string, v Action) error {
+	if slices.Contains([]Action{"", Allow, Deny}, v) {
 		return nil
 	}
 	return strictyaml.ErrorAt(strictyaml.NodeAt(body, path), "invalid value %q: use allow or deny", v)

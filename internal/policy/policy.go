@@ -20,7 +20,7 @@ type Policy struct {
 	Version int `yaml:"version"`
 	// Unmatched decides about containers to which no rule applies. With allow, the default, they pass with a note. With
 	// deny, they violate the policy.
-	Unmatched Verdict `yaml:"unmatched,omitempty"`
+	Unmatched Action `yaml:"unmatched,omitempty"`
 	// EvenIfStartUnseen: rules with deny or allow also accept containers whose start capmon did not see. Without it,
 	// such a container violates each of these rules.
 	EvenIfStartUnseen bool `yaml:"even-if-start-unseen,omitempty"`
@@ -30,13 +30,13 @@ type Policy struct {
 	Path string `yaml:"-"`
 }
 
-// Verdict allows or denies something.
-type Verdict string
+// Action allows or denies something.
+type Action string
 
 // The verdicts.
 const (
-	Allow Verdict = "allow"
-	Deny  Verdict = "deny"
+	Allow Action = "allow"
+	Deny  Action = "deny"
 )
 
 // Rule is a condition that some containers must comply with. Deny and Allow restrict what is used. DenyGranted and
@@ -55,7 +55,7 @@ type Rule struct {
 	Allow *Capabilities `yaml:"allow,omitempty"`
 	// Denied decides whether a capability that was tried and denied counts as used. With deny, the default, it does.
 	// With allow, it may be tried.
-	Denied Verdict `yaml:"denied,omitempty"`
+	Denied Action `yaml:"denied,omitempty"`
 	// DenyGranted lists capabilities that must not be granted, used or not.
 	DenyGranted *Capabilities `yaml:"deny-granted,omitempty"`
 	// AllowGranted lists the only capabilities that may be granted. [] allows none.

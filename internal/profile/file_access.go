@@ -81,7 +81,7 @@ var changingEntries = []string{"bind", "link", "linkat", "mkdir", "mkdirat", "mk
 var mayCreate = []string{"creat", "open", "openat", "openat2"}
 
 // addFiles adds the files for which checks were made.
-func (r *Run) addFiles(seen monitor.Container, walks map[PathQuery]kernel.PathWalk) {
+func (r *Run) addFiles(seen monitor.ContainerRecord, walks map[PathQuery]kernel.PathWalk) {
 	for _, use := range seen.Files {
 		if use.Failed != nil {
 			continue
@@ -287,12 +287,12 @@ type accessKey struct {
 	site          string
 }
 
-func (u Use) accessKey() accessKey {
+func (u UsePattern) accessKey() accessKey {
 	return accessKey{u.Capability, u.Granted, u.Program, u.CallName(), u.Site}
 }
 
 // CallName returns the name of the system call without its arguments.
-func (u Use) CallName() string {
+func (u UsePattern) CallName() string {
 	name, _, _ := strings.Cut(u.Call, "(")
 	return name
 }
@@ -307,7 +307,7 @@ var withoutFiles = []classify.Class{classify.Redundant, classify.NestedUserns, c
 
 // FilesOf returns the files of the uses. others is true if there may be more files, because capmon does not know the
 // files of all these checks.
-func (s Summary) FilesOf(uses []Use) (files []File, others bool) {
+func (s Summary) FilesOf(uses []UsePattern) (files []File, others bool) {
 	remaining := make(map[accessKey]uint64)
 	for _, use := range uses {
 		remaining[use.accessKey()] = 0

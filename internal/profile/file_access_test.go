@@ -173,7 +173,7 @@ func TestFilesOfTheImageAreMarked(t *testing.T) {
 
 // FilesOf must not claim that the files are complete if that is not known.
 func TestFilesOfUses(t *testing.T) {
-	openat := Use{Capability: capability.DACOverride, Class: classify.Required, Granted: true, Program: "cat", Call: "openat(O_RDONLY)", Site: "may_open", Count: 3}
+	openat := UsePattern{Capability: capability.DACOverride, Class: classify.Required, Granted: true, Program: "cat", Call: "openat(O_RDONLY)", Site: "may_open", Count: 3}
 	other := openat
 	other.Site = "path_openat"
 	one := File{Capability: capability.DACOverride, Granted: true, Program: "cat", Call: "openat", Site: "may_open", Path: "/a", Count: 2}
@@ -184,18 +184,18 @@ func TestFilesOfUses(t *testing.T) {
 	otherCredential := openat
 	otherCredential.Class = classify.OtherCredential
 	for name, test := range map[string]struct {
-		all    []Use
+		all    []UsePattern
 		files  []File
-		of     []Use
+		of     []UsePattern
 		want   int
 		others bool
 	}{
-		"all":                    {[]Use{openat}, []File{one, two}, []Use{openat}, 2, false},
-		"some":                   {[]Use{openat}, []File{one}, []Use{openat}, 1, true},
-		"none":                   {[]Use{openat}, nil, []Use{openat}, 0, true},
-		"of one pattern of use":  {[]Use{openat, other}, []File{one, two, elsewhere}, []Use{openat}, 2, false},
-		"of two patterns of use": {[]Use{openat, other}, []File{one, two}, []Use{openat, other}, 2, true},
-		"other credentials":      {[]Use{openat, otherCredential}, []File{one, two}, []Use{openat}, 2, false},
+		"all":                    {[]UsePattern{openat}, []File{one, two}, []UsePattern{openat}, 2, false},
+		"some":                   {[]UsePattern{openat}, []File{one}, []UsePattern{openat}, 1, true},
+		"none":                   {[]UsePattern{openat}, nil, []UsePattern{openat}, 0, true},
+		"of one pattern of use":  {[]UsePattern{openat, other}, []File{one, two, elsewhere}, []UsePattern{openat}, 2, false},
+		"of two patterns of use": {[]UsePattern{openat, other}, []File{one, two}, []UsePattern{openat, other}, 2, true},
+		"other credentials":      {[]UsePattern{openat, otherCredential}, []File{one, two}, []UsePattern{openat}, 2, false},
 		"no uses":                {nil, []File{one}, nil, 0, false},
 	} {
 		files, others := Summary{Uses: test.all, Files: test.files}.FilesOf(test.of)

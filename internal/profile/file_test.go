@@ -34,7 +34,7 @@ func whole() Profile {
 	return New(Run{
 		ID: "o/1", Observation: Observation{ID: "o", Kernel: "6.18.1", Start: saturday, End: saturday.Add(time.Minute)},
 		Container: Container{ID: strings.Repeat("ab", 32), Name: "web", Image: "nginx", Labels: map[string]string{"a": "<b>&\n"}},
-		Started:   &started, Ended: saturday.Add(time.Minute), Processes: 1, Checks: 2, Incomplete: []string{}, Uses: []Use{chown(2)},
+		Started:   &started, Ended: saturday.Add(time.Minute), Processes: 1, Checks: 2, Incomplete: []string{}, Uses: []UsePattern{chown(2)},
 	})
 }
 

@@ -59,9 +59,9 @@ func (r Run) FillFrom(earlier Run) Run {
 	if r.New == nil {
 		r.New = earlier.New
 	}
-	var missing []Use
+	var missing []UsePattern
 	for _, use := range earlier.Uses {
-		again := func(other Use) bool { return keyOf(other) == keyOf(use) }
+		again := func(other UsePattern) bool { return keyOf(other) == keyOf(use) }
 		if use.Class == classify.Implicit && !slices.ContainsFunc(r.Uses, again) {
 			missing = append(missing, use)
 		}

@@ -10,32 +10,32 @@ import (
 
 func TestFillFrom(t *testing.T) {
 	engine := capability.Set(1 << capability.Chown)
-	implicit := Use{Capability: capability.SysNice, Class: classify.Implicit, Program: "probe", Count: 2}
-	required := Use{Capability: capability.Chown, Class: classify.Required, Program: "chown", Count: 3}
+	implicit := UsePattern{Capability: capability.SysNice, Class: classify.Implicit, Program: "probe", Count: 2}
+	required := UsePattern{Capability: capability.Chown, Class: classify.Required, Program: "chown", Count: 3}
 	more := required
 	more.Count = 5
 	named := Container{ID: "1", Name: "web", Image: "nginx"}
-	known := Run{Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{required, implicit}}
+	known := Run{Container: named, Grants: Grants{Engine: &engine}, Uses: []UsePattern{required, implicit}}
 	for name, test := range map[string]struct{ now, earlier, want Run }{
 		"the engine describes it": {
-			Run{Container: Container{ID: "1", Name: "shop"}, Uses: []Use{more}}, known,
-			Run{Container: Container{ID: "1", Name: "shop"}, Uses: []Use{more}},
+			Run{Container: Container{ID: "1", Name: "shop"}, Uses: []UsePattern{more}}, known,
+			Run{Container: Container{ID: "1", Name: "shop"}, Uses: []UsePattern{more}},
 		},
 		"the engine no longer knows it": {
-			Run{Container: Container{ID: "1"}, EngineError: "gone", Uses: []Use{more}}, known,
-			Run{Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{implicit, more}},
+			Run{Container: Container{ID: "1"}, EngineError: "gone", Uses: []UsePattern{more}}, known,
+			Run{Container: named, Grants: Grants{Engine: &engine}, Uses: []UsePattern{implicit, more}},
 		},
 		"an event had another name": {
-			Run{Container: Container{ID: "1", Name: "shop"}, EngineError: "gone", Uses: []Use{more}}, known,
-			Run{Container: Container{ID: "1", Name: "shop", Image: "nginx"}, Grants: Grants{Engine: &engine}, Uses: []Use{implicit, more}},
+			Run{Container: Container{ID: "1", Name: "shop"}, EngineError: "gone", Uses: []UsePattern{more}}, known,
+			Run{Container: Container{ID: "1", Name: "shop", Image: "nginx"}, Grants: Grants{Engine: &engine}, Uses: []UsePattern{implicit, more}},
 		},
 		"only its name was known": {
 			Run{Container: Container{ID: "1"}, EngineError: "gone"}, Run{Container: named, EngineError: "not yet"},
 			Run{Container: named, EngineError: "not yet"},
 		},
 		"another run is described": {
-			Run{ID: "a", Container: Container{ID: "1"}, EngineError: "gone", Uses: []Use{more}}, known,
-			Run{ID: "a", Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{more}},
+			Run{ID: "a", Container: Container{ID: "1"}, EngineError: "gone", Uses: []UsePattern{more}}, known,
+			Run{ID: "a", Container: named, Grants: Grants{Engine: &engine}, Uses: []UsePattern{more}},
 		},
 		"nothing was known": {
 			Run{Container: Container{ID: "1"}, EngineError: "gone"}, Run{Container: Container{ID: "1"}, EngineError: "not yet"},

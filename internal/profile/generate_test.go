@@ -64,7 +64,7 @@ func generateRun(r *rand.Rand) Run {
 		Checks:     uint64(r.Intn(2)),
 		Lost:       uint64(r.Intn(2)),
 		Incomplete: []string{},
-		Uses:       []Use{},
+		Uses:       []UsePattern{},
 	}
 	for range r.Intn(2) {
 		run.Incomplete = append(run.Incomplete, fmt.Sprint(r.Intn(2), " checks were lost"))
@@ -103,8 +103,8 @@ func generateProof(r *rand.Rand) Proof {
 	}
 }
 
-func generateUse(r *rand.Rand) Use {
-	use := Use{
+func generateUse(r *rand.Rand) UsePattern {
+	use := UsePattern{
 		Capability:  pick(r, capability.Chown, capability.NetRaw, 41, 63),
 		Class:       pick(r, classify.Classes()...),
 		Granted:     r.Intn(2) == 0,
@@ -126,8 +126,8 @@ func generateUse(r *rand.Rand) Use {
 func ptr[T any](value T) *T { return &value }
 
 // chown returns a need that the tests vary.
-func chown(count uint64) Use {
-	return Use{
+func chown(count uint64) UsePattern {
+	return UsePattern{
 		Capability: capability.Chown, Class: classify.Required, Granted: true, Program: "sh", Call: "fchownat",
 		Site: "setattr_prepare", Count: count, First: saturday, Last: saturday,
 	}

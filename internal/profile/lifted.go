@@ -51,7 +51,7 @@ func newLifted(call monitor.LiftedCall) Lifted {
 }
 
 // addLifted records the uses of lifted limits, and whether capmon could see all of them.
-func (r *Run) addLifted(seen monitor.Container, limitsSeen bool) {
+func (r *Run) addLifted(seen monitor.ContainerRecord, limitsSeen bool) {
 	var all []Lifted
 	for _, call := range seen.Lifted {
 		all = append(all, newLifted(call))

@@ -22,32 +22,32 @@ const (
 )
 
 // withoutNames returns the key of uses that differ only in the program and the arguments of the call.
-func withoutNames(use Use) useKey {
+func withoutNames(use UsePattern) useKey {
 	use.Program, use.Others = "", true
 	use.Call = use.CallName()
 	return keyOf(use)
 }
 
 // withoutCalls returns the key of uses with the same call site and the same meaning.
-func withoutCalls(use Use) useKey {
+func withoutCalls(use UsePattern) useKey {
 	use.Call, use.Entry = "", false
 	return withoutNames(use)
 }
 
 // bounded adds up the uses in the largest groups with the same key, until at most MaxUses uses are left or every group
 // is added up.
-func bounded(uses []Use, keyOf func(Use) useKey) []Use {
+func bounded(uses []UsePattern, keyOf func(UsePattern) useKey) []UsePattern {
 	left := len(uses)
 	if left <= MaxUses {
 		return uses
 	}
 	slices.SortFunc(uses, compareUses) // so that the sums are always the same
-	groups := make(map[useKey][]Use)
+	groups := make(map[useKey][]UsePattern)
 	for _, use := range uses {
 		key := keyOf(use)
 		groups[key] = append(groups[key], use)
 	}
-	var all []Use
+	var all []UsePattern
 	for _, key := range slices.SortedFunc(maps.Keys(groups), func(one, other useKey) int {
 		return cmp.Or(-cmp.Compare(len(groups[one]), len(groups[other])), cmp.Compare(fmt.Sprint(one), fmt.Sprint(other)))
 	}) {

@@ -13,10 +13,10 @@ import (
 )
 
 // flood returns uses by many programs, each with a different name, and one use of another capability.
-func flood(from, to int) []Use {
-	uses := []Use{{Capability: capability.NetRaw, Class: classify.Required, Granted: true, Program: "ping", Call: "socket(AF_INET, SOCK_RAW, ICMP)", Site: "inet_create", Count: 1, First: saturday, Last: saturday}}
+func flood(from, to int) []UsePattern {
+	uses := []UsePattern{{Capability: capability.NetRaw, Class: classify.Required, Granted: true, Program: "ping", Call: "socket(AF_INET, SOCK_RAW, ICMP)", Site: "inet_create", Count: 1, First: saturday, Last: saturday}}
 	for i := range to - from {
-		uses = append(uses, Use{
+		uses = append(uses, UsePattern{
 			Capability: capability.Chown, Class: classify.Required, Granted: true, Program: fmt.Sprint("n", from+i),
 			Call: "chown", Site: "setattr_prepare", Count: 2, First: saturday, Last: saturday,
 		})
@@ -26,14 +26,14 @@ func flood(from, to int) []Use {
 
 func TestTooManyUsesAreAddedUp(t *testing.T) {
 	uses := addUp(flood(0, 5*MaxUses))
-	want := []Use{
+	want := []UsePattern{
 		{Capability: capability.Chown, Class: classify.Required, Granted: true, Others: true, Call: "chown", Site: "setattr_prepare", Count: 10 * MaxUses, First: saturday, Last: saturday},
 		flood(0, 0)[0],
 	}
 	if !reflect.DeepEqual(uses, want) {
 		t.Errorf("got %+v", uses)
 	}
-	if uses := addUp(flood(0, MaxUses-1)); len(uses) != MaxUses || slices.ContainsFunc(uses, func(u Use) bool { return u.Others }) {
+	if uses := addUp(flood(0, MaxUses-1)); len(uses) != MaxUses || slices.ContainsFunc(uses, func(u UsePattern) bool { return u.Others }) {
 		t.Errorf("of %d uses %d are listed", MaxUses, len(uses))
 	}
 }

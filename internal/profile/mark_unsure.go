@@ -38,7 +38,7 @@ func (r *Run) markUnsureByFiles() {
 		if !use.Class.Need() || use.Unsure != "" || len(files) == 0 {
 			continue
 		}
-		if _, others := (Summary{Uses: r.Uses, Files: files}).FilesOf([]Use{use}); !others {
+		if _, others := (Summary{Uses: r.Uses, Files: files}).FilesOf([]UsePattern{use}); !others {
 			r.Uses[i].Unsure = unsureReason(use.Capability, files)
 		}
 	}

@@ -77,7 +77,7 @@ type Run struct {
 	// Kept are the capabilities that a thread had used and still had at its end, and those that any thread had at the
 	// end of the observation; nil if they are not known.
 	Kept *capability.Set `json:"kept,omitempty"`
-	Uses []Use           `json:"uses"`
+	Uses []UsePattern    `json:"uses"`
 	// LimitsSeen: Lifted has all uses of limits that a sysctl lifted.
 	LimitsSeen bool     `json:"limitsSeen,omitempty"`
 	Lifted     []Lifted `json:"lifted,omitempty"`
@@ -196,8 +196,8 @@ func (g Grants) Disagree() bool {
 	return g.Engine != nil && g.Kernel != nil && *g.Engine != *g.Kernel
 }
 
-// Use is one pattern of use of a capability, with its class.
-type Use struct {
+// UsePattern is one pattern of use of a capability, with its class.
+type UsePattern struct {
 	Capability capability.Capability `json:"capability"`
 	Class      classify.Class        `json:"class"`
 	Granted    bool                  `json:"granted"`
@@ -244,7 +244,7 @@ func Merge(profiles ...Profile) Profile {
 			run.Incomplete = []string{}
 		}
 		if run.Uses == nil {
-			run.Uses = []Use{}
+			run.Uses = []UsePattern{}
 		}
 		merged.Runs = append(merged.Runs, run)
 	}

@@ -82,7 +82,7 @@ type Trial struct {
 	Outcomes []string `json:"outcomes"`
 	Seconds  float64  `json:"seconds"`
 	// DeniedChecks are the checks that the kernel denied. Denied are their capabilities.
-	DeniedChecks []Use          `json:"deniedChecks,omitempty"`
+	DeniedChecks []UsePattern   `json:"deniedChecks,omitempty"`
 	Denied       capability.Set `json:"denied"`
 	// Stderr is the last line that a run with another outcome wrote.
 	Stderr string `json:"stderr,omitempty"`
@@ -93,7 +93,7 @@ func (t *Trial) UnmarshalJSON(data []byte) error {
 	type plain Trial // without this method
 	former := struct {
 		*plain
-		Refused []Use `json:"refused"`
+		Refused []UsePattern `json:"refused"`
 	}{plain: (*plain)(t)}
 	if err := json.Unmarshal(data, &former); err != nil {
 		return err

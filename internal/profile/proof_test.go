@@ -35,7 +35,7 @@ func TestMergeKeepsEachProofOnce(t *testing.T) {
 func web(build string) Run {
 	return Run{
 		ID: "o/" + build, Container: Container{ID: build, Name: "web", Image: "nginx", ImageID: build},
-		Started: &saturday, Ended: saturday.Add(time.Minute), Uses: []Use{chown(1)},
+		Started: &saturday, Ended: saturday.Add(time.Minute), Uses: []UsePattern{chown(1)},
 	}
 }
 

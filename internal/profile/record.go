@@ -107,7 +107,7 @@ func machineLosses(l monitor.Losses) monitor.Losses {
 	return l
 }
 
-func recordRun(seen monitor.Container, observation Observation) Run {
+func recordRun(seen monitor.ContainerRecord, observation Observation) Run {
 	run := Run{
 		ID:          observation.ID + "/" + strconv.FormatUint(seen.Cgroup, 10),
 		Observation: observation,
@@ -139,7 +139,7 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 }
 
 // ownLosses describes in words what capmon did not record of a container because the container used up its quota.
-func ownLosses(seen monitor.Container) []string {
+func ownLosses(seen monitor.ContainerRecord) []string {
 	var reasons []string
 	add := func(n uint64, format string) {
 		if n > 0 {
@@ -157,7 +157,7 @@ func ownLosses(seen monitor.Container) []string {
 }
 
 // foldedExecutions counts the folded executions of files that may have carried capabilities.
-func foldedExecutions(seen monitor.Container) (n uint64) {
+func foldedExecutions(seen monitor.ContainerRecord) (n uint64) {
 	for _, execution := range seen.Executions {
 		if execution.Folded && !execution.NoSuid && !execution.Nested {
 			n += execution.Count
@@ -167,8 +167,8 @@ func foldedExecutions(seen monitor.Container) (n uint64) {
 }
 
 // addFileCapabilities adds the needs that the capabilities of executed files cause.
-func (r *Run) addFileCapabilities(seen monitor.Container, files map[Program]kernel.FileCapabilities) {
-	var uses []Use
+func (r *Run) addFileCapabilities(seen monitor.ContainerRecord, files map[Program]kernel.FileCapabilities) {
+	var uses []UsePattern
 	var unexamined []string
 	for _, execution := range seen.Executions {
 		file, known := files[ProgramOf(seen.Cgroup, execution)]
@@ -183,7 +183,7 @@ func (r *Run) addFileCapabilities(seen monitor.Container, files map[Program]kern
 			unexamined = append(unexamined, execution.Path)
 		}
 		for _, need := range classify.ExecutionNeeds(execution, file) {
-			uses = append(uses, implicitUses(need, Use{
+			uses = append(uses, implicitUses(need, UsePattern{
 				Program: program,
 				Others:  execution.Folded,
 				Call:    "execve",
@@ -198,8 +198,8 @@ func (r *Run) addFileCapabilities(seen monitor.Container, files map[Program]kern
 }
 
 // addFailedExecutions adds the needs of files whose execution failed because a capability was missing.
-func (r *Run) addFailedExecutions(seen monitor.Container, walks map[PathQuery]kernel.PathWalk) {
-	var uses []Use
+func (r *Run) addFailedExecutions(seen monitor.ContainerRecord, walks map[PathQuery]kernel.PathWalk) {
+	var uses []UsePattern
 	var unexamined []string
 	for _, use := range seen.Files {
 		if use.Failed == nil {
@@ -217,7 +217,7 @@ func (r *Run) addFailedExecutions(seen monitor.Container, walks map[PathQuery]ke
 		program := *walk.Program
 		program.Path = quoted(program.Path)
 		for _, need := range classify.FailedExecveNeeds(name, *use.Failed, program) {
-			uses = append(uses, implicitUses(need, Use{
+			uses = append(uses, implicitUses(need, UsePattern{
 				Program: use.Program, Call: use.Call, User: use.UID, Count: use.Count, First: use.First, Last: use.Last,
 			})...)
 		}
@@ -226,7 +226,7 @@ func (r *Run) addFailedExecutions(seen monitor.Container, walks map[PathQuery]ke
 }
 
 // addExecutionNeeds adds the needs of executions, and the programs whose needs are not known.
-func (r *Run) addExecutionNeeds(uses []Use, unexamined []string) {
+func (r *Run) addExecutionNeeds(uses []UsePattern, unexamined []string) {
 	if len(uses) > 0 {
 		r.Uses = addUp(append(r.Uses, uses...))
 	}
@@ -235,13 +235,13 @@ func (r *Run) addExecutionNeeds(uses []Use, unexamined []string) {
 
 // mayHaveChanged reports whether a program may have carried other capabilities when its execution failed than when
 // capmon read them later.
-func mayHaveChanged(seen monitor.Container, use monitor.FileUse, walk kernel.PathWalk) bool {
+func mayHaveChanged(seen monitor.ContainerRecord, use monitor.FileUse, walk kernel.PathWalk) bool {
 	return walk.Program.Changed > use.First.UnixNano() || walk.File.Image && seen.SetFileCapabilities
 }
 
 // implicitUses returns a use for each capability of the need. base has the fields that describe the call.
-func implicitUses(need classify.ImplicitNeed, base Use) []Use {
-	var uses []Use
+func implicitUses(need classify.ImplicitNeed, base UsePattern) []UsePattern {
+	var uses []UsePattern
 	for _, c := range need.Capabilities.Sorted() {
 		use := base
 		use.Capability, use.Class = c, need.Class
@@ -305,7 +305,7 @@ type useKey struct {
 	alternative            string
 }
 
-func keyOf(use Use) useKey {
+func keyOf(use UsePattern) useKey {
 	key := useKey{use.Capability, use.Granted, use.Entry, use.Others, use.Class, use.Program, use.Call, use.Site, use.Reason, use.Unsure, ""}
 	if use.Alternative != nil {
 		key.alternative = use.Alternative.String()
@@ -314,8 +314,8 @@ func keyOf(use Use) useKey {
 }
 
 // uses classifies checks, and merges those that look the same to a reader.
-func uses(checks []monitor.Check) []Use {
-	all := make([]Use, 0, len(checks))
+func uses(checks []monitor.Check) []UsePattern {
+	all := make([]UsePattern, 0, len(checks))
 	for _, check := range checks {
 		use := newUse(check)
 		for _, outcome := range classify.Outcomes(check) {
@@ -330,9 +330,9 @@ func uses(checks []monitor.Check) []Use {
 
 // addUp merges uses that look the same to a reader, and sorts the result. If there are more than MaxUses, it also
 // merges uses that differ only in the program and the arguments.
-func addUp(uses []Use) []Use {
+func addUp(uses []UsePattern) []UsePattern {
 	all := addUpBy(uses, keyOf)
-	for _, key := range []func(Use) useKey{withoutNames, withoutCalls} {
+	for _, key := range []func(UsePattern) useKey{withoutNames, withoutCalls} {
 		all = bounded(all, key)
 	}
 	slices.SortFunc(all, compareUses)
@@ -340,8 +340,8 @@ func addUp(uses []Use) []Use {
 }
 
 // addUpBy merges uses with the same key.
-func addUpBy(uses []Use, keyOf func(Use) useKey) []Use {
-	byKey := make(map[useKey]Use)
+func addUpBy(uses []UsePattern, keyOf func(UsePattern) useKey) []UsePattern {
+	byKey := make(map[useKey]UsePattern)
 	for _, use := range uses {
 		key := keyOf(use)
 		if known, ok := byKey[key]; ok {
@@ -349,11 +349,11 @@ func addUpBy(uses []Use, keyOf func(Use) useKey) []Use {
 		}
 		byKey[key] = use
 	}
-	return slices.AppendSeq(make([]Use, 0, len(byKey)), maps.Values(byKey)) // never null in JSON
+	return slices.AppendSeq(make([]UsePattern, 0, len(byKey)), maps.Values(byKey)) // never null in JSON
 }
 
-func newUse(check monitor.Check) Use {
-	return Use{
+func newUse(check monitor.Check) UsePattern {
+	return UsePattern{
 		Capability: check.Capability,
 		Granted:    check.Answer.Granted(),
 		Program:    check.Program,
@@ -368,14 +368,14 @@ func newUse(check monitor.Check) Use {
 }
 
 // with adds the meaning of a check.
-func (u Use) with(outcome classify.Outcome, stack []string) Use {
+func (u UsePattern) with(outcome classify.Outcome, stack []string) UsePattern {
 	u.Class, u.Reason, u.Unsure = outcome.Class, outcome.Reason, outcome.Unsure
 	u.Alternative, u.Site, u.Stack = outcome.Alternative, outcome.Site, stack
 	u.Count = outcome.Count
 	return u
 }
 
-func add(one, other Use) Use {
+func add(one, other UsePattern) UsePattern {
 	if other.First.Before(one.First) {
 		one, other = other, one
 	}
@@ -386,7 +386,7 @@ func add(one, other Use) Use {
 	return one
 }
 
-func compareUses(one, other Use) int {
+func compareUses(one, other UsePattern) int {
 	order := cmp.Or(
 		cmp.Compare(slices.Index(classify.Classes(), one.Class), slices.Index(classify.Classes(), other.Class)),
 		cmp.Compare(one.Capability.String(), other.Capability.String()),

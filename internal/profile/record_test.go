@@ -22,14 +22,14 @@ var (
 )
 
 // seen returns a container that ran for a minute and used nothing.
-func seen() monitor.Container {
-	return monitor.Container{
+func seen() monitor.ContainerRecord {
+	return monitor.ContainerRecord{
 		Cgroup: 77, ID: id, Seen: saturday, Started: saturday.Add(time.Second), Last: saturday.Add(time.Minute), Ended: true,
 		Bounding: capability.DockerDefault(), Permitted: capability.DockerDefault(), UID: 0, Processes: 3, ChecksMade: 9,
 	}
 }
 
-func snapshot(containers ...monitor.Container) monitor.Snapshot {
+func snapshot(containers ...monitor.ContainerRecord) monitor.Snapshot {
 	return monitor.Snapshot{Time: saturday.Add(time.Hour), Hook: monitor.Fexit, Containers: containers}
 }
 
@@ -49,7 +49,7 @@ func TestRecordWithoutAnEngine(t *testing.T) {
 		Container:   Container{ID: id},
 		Grants:      Grants{Kernel: ptr(capability.DockerDefault()), Permitted: ptr(capability.DockerDefault())},
 		Started:     ptr(saturday.Add(time.Second)), Ended: saturday.Add(time.Minute),
-		Processes: 3, Checks: 9, Incomplete: []string{}, Kept: ptr(capability.Set(0)), Uses: []Use{},
+		Processes: 3, Checks: 9, Incomplete: []string{}, Kept: ptr(capability.Set(0)), Uses: []UsePattern{},
 	}
 	if diff := cmp.Diff(want, record(t, snapshot(seen()), nil)); diff != "" {
 		t.Error(diff)
@@ -165,7 +165,7 @@ func TestIndistinguishableChecksAreOneUse(t *testing.T) {
 	c := seen()
 	c.Checks = []monitor.Check{setup, denied, later, check}
 
-	want := []Use{
+	want := []UsePattern{
 		{
 			Capability: capability.Chown, Class: classify.Required, Granted: true, Program: "sh", Site: "setattr_prepare",
 			Stack: check.Stack, Count: 7, First: saturday, Last: saturday.Add(time.Minute),
@@ -258,7 +258,7 @@ func TestFilesThatMayHaveChangedAreUnexamined(t *testing.T) {
 			File: monitor.FileID{Device: 1, Inode: 2}, Path: "/program", First: saturday, Last: saturday, Count: 1,
 			Version: monitor.FileVersion{Generation: 3, Changed: saturday.Add(-test.age).UnixNano()},
 		}
-		seen := monitor.Container{Cgroup: 4, SetFileCapabilities: test.sets, Executions: []monitor.Execution{execution}}
+		seen := monitor.ContainerRecord{Cgroup: 4, SetFileCapabilities: test.sets, Executions: []monitor.Execution{execution}}
 		var run Run
 		run.addFileCapabilities(seen, map[Program]kernel.FileCapabilities{ProgramOf(4, execution): test.carried})
 		if !slices.Equal(run.Unexamined, test.want) || (len(run.Uses) > 0) != test.carried.Effective {

@@ -15,7 +15,7 @@ import (
 
 // addSeccompNeeds adds the needs of system calls that the seccomp profile allows only with a capability. profile is nil
 // if it is not known. since is the time since which capmon has recorded these calls; zero if it has not.
-func (r *Run) addSeccompNeeds(seen monitor.Container, profile *seccomp.Profile, since time.Time) {
+func (r *Run) addSeccompNeeds(seen monitor.ContainerRecord, profile *seccomp.Profile, since time.Time) {
 	granted, known := r.Grants.Set()
 	if !known {
 		return
@@ -77,7 +77,7 @@ func unlockingCapabilities(granted capability.Set, profile *seccomp.Profile) *ca
 
 // seccompNeeds returns the uses that a system call shows. There are none if the result of the call would be the same
 // without the capability.
-func seccompNeeds(call monitor.SelectedCall, granted capability.Set, profile *seccomp.Profile) []Use {
+func seccompNeeds(call monitor.SelectedCall, granted capability.Set, profile *seccomp.Profile) []UsePattern {
 	name := call.Call.Name()
 	if name == "clone3" && call.Call.Args[0]&unix.CLONE_INTO_CGROUP == 0 {
 		name = "clone" // callers of clone3 fall back to clone if they can
@@ -86,7 +86,7 @@ func seccompNeeds(call monitor.SelectedCall, granted capability.Set, profile *se
 	if err != nil {
 		return nil // the profile was valid when capmon chose the calls to record
 	}
-	uses := implicitUses(classify.ImplicitNeed{Capabilities: need, Verdict: classify.Unlocked}, Use{
+	uses := implicitUses(classify.ImplicitNeed{Capabilities: need, Verdict: classify.Unlocked}, UsePattern{
 		Program: call.Program,
 		Others:  call.Folding != monitor.Unfolded,
 		Call:    call.Call.String(),
@@ -103,7 +103,7 @@ func seccompNeeds(call monitor.SelectedCall, granted capability.Set, profile *se
 
 // chrootNeeds returns the capabilities that the seccomp profile requires for the chroot that made a check, except those
 // that the check itself shows. It assumes Docker's profile if the container's own is not known.
-func chrootNeeds(check monitor.Check, granted capability.Set, profile *seccomp.Profile) []Use {
+func chrootNeeds(check monitor.Check, granted capability.Set, profile *seccomp.Profile) []UsePattern {
 	verdict, ok := classify.UnlockedChroot(check)
 	if !ok {
 		return nil

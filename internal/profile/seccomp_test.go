@@ -15,7 +15,7 @@ import (
 )
 
 // recordWith records a container that was granted SYS_NICE. since is when the recording of its calls began.
-func recordWith(t *testing.T, profile *seccomp.Profile, since time.Time, change func(*monitor.Container)) Run {
+func recordWith(t *testing.T, profile *seccomp.Profile, since time.Time, change func(*monitor.ContainerRecord)) Run {
 	t.Helper()
 	c := seen()
 	c.Bounding = c.Bounding.With(capability.SysNice)
@@ -48,17 +48,17 @@ func TestUnwatchedCapabilities(t *testing.T) {
 	for name, test := range map[string]struct {
 		profile *seccomp.Profile
 		since   time.Time
-		change  func(*monitor.Container)
+		change  func(*monitor.ContainerRecord)
 		want    bool
 	}{
 		"recorded since before the start":   {dockers(t), started.Add(-time.Second), nil, false},
 		"recorded too late":                 {dockers(t), started.Add(time.Second), nil, true},
 		"never recorded":                    {dockers(t), time.Time{}, nil, true},
-		"already running":                   {dockers(t), started.Add(time.Second), func(c *monitor.Container) { c.Existed = true }, false},
-		"already running, and ended before": {dockers(t), seen().Last.Add(time.Second), func(c *monitor.Container) { c.Existed, c.Ended = true, true }, true},
+		"already running":                   {dockers(t), started.Add(time.Second), func(c *monitor.ContainerRecord) { c.Existed = true }, false},
+		"already running, and ended before": {dockers(t), seen().Last.Add(time.Second), func(c *monitor.ContainerRecord) { c.Existed, c.Ended = true, true }, true},
 		"unconfined":                        {unconfined, time.Time{}, nil, false},
 		"profile not known":                 {nil, time.Time{}, nil, true},
-		"no capability that unlocks":        {nil, time.Time{}, func(c *monitor.Container) { c.Bounding = capability.DockerDefault() }, false},
+		"no capability that unlocks":        {nil, time.Time{}, func(c *monitor.ContainerRecord) { c.Bounding = capability.DockerDefault() }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run := recordWith(t, test.profile, test.since, test.change)
@@ -72,7 +72,7 @@ func TestUnwatchedCapabilities(t *testing.T) {
 func TestSinceIsNotBeforeTheRecordingOfCalls(t *testing.T) {
 	before, after := observation.Start.Add(-time.Second), observation.Start.Add(time.Second)
 	for watched, want := range map[time.Time]time.Time{before: observation.Start, after: after} {
-		if got := recordWith(t, dockers(t), watched, func(c *monitor.Container) { c.Existed = true }).Since(); !got.Equal(want) {
+		if got := recordWith(t, dockers(t), watched, func(c *monitor.ContainerRecord) { c.Existed = true }).Since(); !got.Equal(want) {
 			t.Errorf("calls from %s on: since %s", watched, got)
 		}
 	}
@@ -97,7 +97,7 @@ func TestUnlockedCallsAreImplicitNeeds(t *testing.T) {
 			Call: callOf(t, name), Error: errno, CallRecord: monitor.CallRecord{Program: "numactl", Count: 2},
 		}
 	}
-	run := recordWith(t, dockers(t), seen().Started, func(c *monitor.Container) {
+	run := recordWith(t, dockers(t), seen().Started, func(c *monitor.ContainerRecord) {
 		c.Calls = []monitor.SelectedCall{call("mbind", 0), call("set_mempolicy", unix.EPERM), call("read", 0)}
 	})
 	if len(run.Uses) != 1 {
@@ -140,7 +140,7 @@ func TestUnlockedChrootIsAnImplicitNeed(t *testing.T) {
 		}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			run := recordWith(t, test.profile, seen().Started, func(c *monitor.Container) {
+			run := recordWith(t, test.profile, seen().Started, func(c *monitor.ContainerRecord) {
 				c.Bounding = c.Bounding.With(capability.SysTime)
 				check := monitor.Check{
 					Capability: capability.SysChroot, Phase: monitor.Workload, Stack: []string{"ns_capable", "__x64_sys_chroot"},

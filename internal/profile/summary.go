@@ -48,7 +48,7 @@ type Summary struct {
 	// Kept are the capabilities that a thread had used and still had at its end, and those that any thread had at the
 	// end of the observation; nil if they are not known for all runs.
 	Kept *capability.Set
-	Uses []Use
+	Uses []UsePattern
 	// LimitsSeen: Lifted has all uses of limits that a sysctl lifted.
 	LimitsSeen bool
 	Lifted     []Lifted
@@ -223,7 +223,7 @@ func union(one, other *capability.Set) *capability.Set {
 
 // Needs returns the observed list: each use that is a need is granted by one of its members.
 func (s Summary) Needs() capability.Set {
-	return s.granting(func(u Use) bool { return u.Class.Need() })
+	return s.granting(func(u UsePattern) bool { return u.Class.Need() })
 }
 
 // Proved reports whether the proof is valid for everything that capmon observed: verify ran the build of the image that
@@ -260,13 +260,13 @@ func (s Summary) Untried() capability.Set {
 // Required returns the needs that the kernel checked and whose denial is an error. It includes the needs of a long
 // runtime setup, for which capmon does not know whether a denial is an error.
 func (s Summary) Required() capability.Set {
-	return s.granting(func(u Use) bool { return u.Class == classify.Required || u.Class == classify.LongSetup })
+	return s.granting(func(u UsePattern) bool { return u.Class == classify.Required || u.Class == classify.LongSetup })
 }
 
 // Implicit returns the needs that are not in [Summary.Required] and for which the kernel makes no check (see
 // [classify.Implicit]).
 func (s Summary) Implicit() capability.Set {
-	return s.granting(func(u Use) bool { return u.Class == classify.Implicit }).Minus(s.Required())
+	return s.granting(func(u UsePattern) bool { return u.Class == classify.Implicit }).Minus(s.Required())
 }
 
 // Soft returns the other needs: a denial only changes a result.
@@ -276,16 +276,16 @@ func (s Summary) Soft() capability.Set {
 
 // Spared returns the capabilities that were used although other members of the list are sufficient.
 func (s Summary) Spared() capability.Set {
-	return s.with(func(u Use) bool { return u.Class.Need() }).Minus(s.Needs())
+	return s.with(func(u UsePattern) bool { return u.Class.Need() }).Minus(s.Needs())
 }
 
 // granting returns the members of the list that grant the selected uses.
 //
 // If a use has an alternative, either of the two capabilities is sufficient. Such a use adds nothing to the list in two
 // cases: a use without an alternative needs one of the two, or the narrower of the two was used elsewhere.
-func (s Summary) granting(selected func(Use) bool) capability.Set {
-	certain := s.with(func(u Use) bool { return u.Class.Need() && u.Alternative == nil })
-	chosen := s.with(func(u Use) bool { return u.Class.Need() && u.Alternative != nil })
+func (s Summary) granting(selected func(UsePattern) bool) capability.Set {
+	certain := s.with(func(u UsePattern) bool { return u.Class.Need() && u.Alternative == nil })
+	chosen := s.with(func(u UsePattern) bool { return u.Class.Need() && u.Alternative != nil })
 	var set capability.Set
 	for _, use := range s.Uses {
 		if !use.Class.Need() || !selected(use) {
@@ -309,7 +309,7 @@ func (s Summary) AtStart() capability.Set {
 		return 0
 	}
 	unknown := s.Having(classify.Implicit).Union(s.Having(classify.LongSetup))
-	return s.with(func(u Use) bool { return u.Class.Need() }).Minus(unknown).Minus(*s.Kept)
+	return s.with(func(u UsePattern) bool { return u.Class.Need() }).Minus(unknown).Minus(*s.Kept)
 }
 
 // Denied returns the capabilities that the workload would have used, had the kernel not denied them.
@@ -318,7 +318,7 @@ func (s Summary) Denied() capability.Set { return s.Having(classify.Denied) }
 // Unsure returns the needs for which no use is certain. A soft use is certain only if all uses of the need are soft.
 func (s Summary) Unsure() capability.Set {
 	soft := s.Soft()
-	certain := func(u Use) bool { return u.Unsure == "" && (u.Class != classify.Soft || soft.Has(u.Capability)) }
+	certain := func(u UsePattern) bool { return u.Unsure == "" && (u.Class != classify.Soft || soft.Has(u.Capability)) }
 	return s.Needs().Minus(s.granting(certain))
 }
 
@@ -350,7 +350,7 @@ func (s Summary) Unused() (unused capability.Set, known bool) {
 	return granted.Minus(s.Needs()).Minus(s.Spared()), known
 }
 
-func (s Summary) with(has func(Use) bool) capability.Set {
+func (s Summary) with(has func(UsePattern) bool) capability.Set {
 	var set capability.Set
 	for _, use := range s.Uses {
 		if has(use) {
@@ -361,8 +361,8 @@ func (s Summary) with(has func(Use) bool) capability.Set {
 }
 
 // UsesOf returns the uses of one capability in the given classes, most frequent first.
-func (s Summary) UsesOf(c capability.Capability, classes ...classify.Class) []Use {
-	var uses []Use
+func (s Summary) UsesOf(c capability.Capability, classes ...classify.Class) []UsePattern {
+	var uses []UsePattern
 	for _, use := range s.Uses {
 		if use.Capability == c && slices.Contains(classes, use.Class) {
 			uses = append(uses, use)
@@ -401,7 +401,7 @@ func (s Summary) Others() (checks uint64) {
 
 // Having returns the capabilities with a use of the class.
 func (s Summary) Having(class classify.Class) capability.Set {
-	return s.with(func(u Use) bool { return u.Class == class })
+	return s.with(func(u UsePattern) bool { return u.Class == class })
 }
 
 // ByImage treats all containers of an image as one container with the image's name. Containers whose image is not known

@@ -15,7 +15,7 @@ import (
 
 func TestRunsOfAContainerAreAddedUp(t *testing.T) {
 	started := saturday
-	run := func(id string, minutes int, uses ...Use) Run {
+	run := func(id string, minutes int, uses ...UsePattern) Run {
 		return Run{
 			ID: id, Container: Container{ID: id, Name: "web", Image: "nginx"}, Started: &started,
 			Ended: started.Add(time.Duration(minutes) * time.Minute), Processes: 2, Checks: 10, Lost: 1,
@@ -39,7 +39,7 @@ func TestRunsOfAContainerAreAddedUp(t *testing.T) {
 			Privileged: true,
 		},
 		EngineError: "away", Since: started, Found: started.Add(time.Second),
-		Started: true, Incomplete: []string{"lost", "full"}, Uses: []Use{chown(3)},
+		Started: true, Incomplete: []string{"lost", "full"}, Uses: []UsePattern{chown(3)},
 	}}
 	if diff := cmp.Diff(want, Summaries(New(one, other, failed))); diff != "" {
 		t.Error(diff)
@@ -101,11 +101,11 @@ func TestNoUseIsListedTwice(t *testing.T) {
 	// The frequent one comes first, the other two are the same in two runs.
 	frequent := chown(5)
 	frequent.Program = "tar"
-	run := func(id string, uses ...Use) Run {
+	run := func(id string, uses ...UsePattern) Run {
 		return Run{ID: id, Container: Container{ID: id, Name: "web"}, Ended: saturday, Uses: uses}
 	}
 	got := Summaries(New(run("a", chown(10), frequent), run("b", chown(1))))[0].Uses
-	if diff := cmp.Diff([]Use{chown(11), frequent}, got); diff != "" {
+	if diff := cmp.Diff([]UsePattern{chown(11), frequent}, got); diff != "" {
 		t.Error(diff)
 	}
 	holds := func(g generated) bool {
@@ -161,7 +161,7 @@ func TestEqualUsesHaveEqualKeys(t *testing.T) {
 	}
 }
 
-func usesOf(g generated) (uses []Use) {
+func usesOf(g generated) (uses []UsePattern) {
 	for _, run := range g.Runs {
 		uses = append(uses, run.Uses...)
 	}
@@ -170,17 +170,17 @@ func usesOf(g generated) (uses []Use) {
 
 // testing/quick varies each field only by chance.
 func TestUsesThatDifferInOneThingAreTwo(t *testing.T) {
-	for name, change := range map[string]func(*Use){
-		"capability":  func(u *Use) { u.Capability = capability.Kill },
-		"class":       func(u *Use) { u.Class = classify.Soft },
-		"granted":     func(u *Use) { u.Granted = false },
-		"reason":      func(u *Use) { u.Reason = "why" },
-		"unsure":      func(u *Use) { u.Unsure = "why" },
-		"alternative": func(u *Use) { u.Alternative = ptr(capability.Chown) },
-		"program":     func(u *Use) { u.Program = "bash" },
-		"call":        func(u *Use) { u.Call = "chown" },
-		"site":        func(u *Use) { u.Site = "setattr_copy" },
-		"entry":       func(u *Use) { u.Entry = true },
+	for name, change := range map[string]func(*UsePattern){
+		"capability":  func(u *UsePattern) { u.Capability = capability.Kill },
+		"class":       func(u *UsePattern) { u.Class = classify.Soft },
+		"granted":     func(u *UsePattern) { u.Granted = false },
+		"reason":      func(u *UsePattern) { u.Reason = "why" },
+		"unsure":      func(u *UsePattern) { u.Unsure = "why" },
+		"alternative": func(u *UsePattern) { u.Alternative = ptr(capability.Chown) },
+		"program":     func(u *UsePattern) { u.Program = "bash" },
+		"call":        func(u *UsePattern) { u.Call = "chown" },
+		"site":        func(u *UsePattern) { u.Site = "setattr_copy" },
+		"entry":       func(u *UsePattern) { u.Entry = true },
 	} {
 		other := chown(1)
 		change(&other)
@@ -202,7 +202,7 @@ func TestAddedUsesHaveTheFirstAndTheLastTime(t *testing.T) {
 	late.First, late.Last = saturday.Add(time.Minute), saturday.Add(2*time.Minute)
 	want := early
 	want.Count = 5
-	for _, got := range []Use{add(early, late), add(late, early)} {
+	for _, got := range []UsePattern{add(early, late), add(late, early)} {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
@@ -210,26 +210,30 @@ func TestAddedUsesHaveTheFirstAndTheLastTime(t *testing.T) {
 }
 
 func TestSetsOfASummary(t *testing.T) {
-	use := func(c capability.Capability, class classify.Class) Use {
-		return Use{Capability: c, Class: class, Count: 1, Granted: class != classify.Denied}
+	use := func(c capability.Capability, class classify.Class) UsePattern {
+		return UsePattern{Capability: c, Class: class, Count: 1, Granted: class != classify.Denied}
 	}
-	unsure := func(c capability.Capability) Use { u := use(c, classify.Required); u.Unsure = "perhaps"; return u }
+	unsure := func(c capability.Capability) UsePattern {
+		u := use(c, classify.Required)
+		u.Unsure = "perhaps"
+		return u
+	}
 	grants := capability.Of(capability.Chown, capability.Kill, capability.NetRaw, 63)
 	for _, test := range []struct {
 		name                                    string
-		uses                                    []Use
+		uses                                    []UsePattern
 		needs, required, unsure, denied, unused capability.Set
 	}{
 		{name: "no use", unused: grants},
 		{
 			name:  "required and soft are needs",
-			uses:  []Use{use(capability.Chown, classify.Required), use(capability.Fsetid, classify.Soft)},
+			uses:  []UsePattern{use(capability.Chown, classify.Required), use(capability.Fsetid, classify.Soft)},
 			needs: capability.Of(capability.Chown, capability.Fsetid), required: capability.Of(capability.Chown),
 			unused: grants.Without(capability.Chown),
 		},
 		{
 			name: "other classes are not needs",
-			uses: []Use{
+			uses: []UsePattern{
 				use(capability.Chown, classify.Redundant), use(capability.Kill, classify.Irrelevant), use(63, classify.Setup),
 				use(capability.NetRaw, classify.NestedUserns), use(capability.NetRaw, classify.OtherCredential),
 			},
@@ -237,30 +241,30 @@ func TestSetsOfASummary(t *testing.T) {
 		},
 		{
 			name:  "of a long setup",
-			uses:  []Use{{Capability: capability.Chown, Class: classify.LongSetup, Unsure: "a workload may hide"}},
+			uses:  []UsePattern{{Capability: capability.Chown, Class: classify.LongSetup, Unsure: "a workload may hide"}},
 			needs: capability.Of(capability.Chown), required: capability.Of(capability.Chown),
 			unsure: capability.Of(capability.Chown), unused: grants.Without(capability.Chown),
 		},
 		{
 			name:   "denied",
-			uses:   []Use{use(capability.SysTime, classify.Denied)},
+			uses:   []UsePattern{use(capability.SysTime, classify.Denied)},
 			denied: capability.Of(capability.SysTime), unused: grants,
 		},
 		{
 			name:  "denied once and granted once",
-			uses:  []Use{use(capability.Kill, classify.Required), use(capability.Kill, classify.Denied)},
+			uses:  []UsePattern{use(capability.Kill, classify.Required), use(capability.Kill, classify.Denied)},
 			needs: capability.Of(capability.Kill), required: capability.Of(capability.Kill),
 			denied: capability.Of(capability.Kill), unused: grants.Without(capability.Kill),
 		},
 		{
 			name:  "one use is unsure, another certain",
-			uses:  []Use{unsure(capability.Kill), use(capability.Kill, classify.Required), unsure(63)},
+			uses:  []UsePattern{unsure(capability.Kill), use(capability.Kill, classify.Required), unsure(63)},
 			needs: capability.Of(capability.Kill, 63), required: capability.Of(capability.Kill, 63),
 			unsure: capability.Of(63), unused: grants.Without(capability.Kill).Without(63),
 		},
 		{
 			name:  "unsure, and certainly soft: a denial may only change a result",
-			uses:  []Use{unsure(capability.Kill), use(capability.Kill, classify.Soft)},
+			uses:  []UsePattern{unsure(capability.Kill), use(capability.Kill, classify.Soft)},
 			needs: capability.Of(capability.Kill), required: capability.Of(capability.Kill),
 			unsure: capability.Of(capability.Kill), unused: grants.Without(capability.Kill),
 		},
@@ -282,29 +286,29 @@ func TestSetsOfASummary(t *testing.T) {
 }
 
 func TestUnusedIsNotKnownWithoutGrants(t *testing.T) {
-	if unused, known := (Summary{Uses: []Use{chown(1)}}).Unused(); known || !unused.Empty() {
+	if unused, known := (Summary{Uses: []UsePattern{chown(1)}}).Unused(); known || !unused.Empty() {
 		t.Errorf("got %v, %v", unused, known)
 	}
 }
 
 func TestNarrowerMustBeSufficientForEveryUse(t *testing.T) {
-	use := func(narrower *capability.Capability, class classify.Class) Use {
-		return Use{Capability: capability.SysAdmin, Class: class, Alternative: narrower}
+	use := func(narrower *capability.Capability, class classify.Class) UsePattern {
+		return UsePattern{Capability: capability.SysAdmin, Class: class, Alternative: narrower}
 	}
 	bpf, perfmon := ptr(capability.BPF), ptr(capability.Perfmon)
 	for _, test := range []struct {
 		name string
-		uses []Use
+		uses []UsePattern
 		want *capability.Capability
 	}{
 		{"no use", nil, nil},
-		{"one", []Use{use(bpf, classify.Required)}, bpf},
-		{"all", []Use{use(bpf, classify.Required), use(ptr(capability.BPF), classify.Soft)}, bpf},
-		{"not for all", []Use{use(bpf, classify.Required), use(nil, classify.Soft)}, nil},
-		{"the first has none", []Use{use(nil, classify.Required), use(bpf, classify.Soft)}, nil},
-		{"different ones", []Use{use(bpf, classify.Required), use(perfmon, classify.Required)}, nil},
-		{"uses that are not needs do not count", []Use{use(nil, classify.Setup), use(bpf, classify.Required), use(nil, classify.Denied)}, bpf},
-		{"another capability's", []Use{{Capability: capability.NetAdmin, Class: classify.Required, Alternative: bpf}}, nil},
+		{"one", []UsePattern{use(bpf, classify.Required)}, bpf},
+		{"all", []UsePattern{use(bpf, classify.Required), use(ptr(capability.BPF), classify.Soft)}, bpf},
+		{"not for all", []UsePattern{use(bpf, classify.Required), use(nil, classify.Soft)}, nil},
+		{"the first has none", []UsePattern{use(nil, classify.Required), use(bpf, classify.Soft)}, nil},
+		{"different ones", []UsePattern{use(bpf, classify.Required), use(perfmon, classify.Required)}, nil},
+		{"uses that are not needs do not count", []UsePattern{use(nil, classify.Setup), use(bpf, classify.Required), use(nil, classify.Denied)}, bpf},
+		{"another capability's", []UsePattern{{Capability: capability.NetAdmin, Class: classify.Required, Alternative: bpf}}, nil},
 	} {
 		got, ok := Summary{Uses: test.uses}.Narrower(capability.SysAdmin)
 		if ok != (test.want != nil) || ok && got != *test.want {
@@ -315,24 +319,24 @@ func TestNarrowerMustBeSufficientForEveryUse(t *testing.T) {
 
 func TestOneOfTwoAlternativesIsEnough(t *testing.T) {
 	override, search := capability.DACOverride, capability.DACReadSearch
-	onlyWide := Use{Capability: override, Class: classify.Required}
-	onlyNarrow := Use{Capability: search, Class: classify.Required}
-	wide := Use{Capability: override, Class: classify.Required, Alternative: &search}
-	narrow := Use{Capability: search, Class: classify.Required, Alternative: &override}
-	soft := Use{Capability: search, Class: classify.Soft, Alternative: &override}
+	onlyWide := UsePattern{Capability: override, Class: classify.Required}
+	onlyNarrow := UsePattern{Capability: search, Class: classify.Required}
+	wide := UsePattern{Capability: override, Class: classify.Required, Alternative: &search}
+	narrow := UsePattern{Capability: search, Class: classify.Required, Alternative: &override}
+	soft := UsePattern{Capability: search, Class: classify.Soft, Alternative: &override}
 	for _, test := range []struct {
 		name                    string
-		uses                    []Use
+		uses                    []UsePattern
 		needs, required, spared capability.Set
 	}{
-		{"the used capability is listed", []Use{wide}, capability.Of(override), capability.Of(override), 0},
-		{"with a wider alternative", []Use{narrow}, capability.Of(search), capability.Of(search), 0},
-		{"the wider is needed anyway", []Use{onlyWide, narrow}, capability.Of(override), capability.Of(override), capability.Of(search)},
-		{"the narrower is needed anyway", []Use{onlyNarrow, wide}, capability.Of(search), capability.Of(search), capability.Of(override)},
-		{"the narrower was enough elsewhere", []Use{wide, narrow}, capability.Of(search), capability.Of(search), capability.Of(override)},
-		{"both are needed", []Use{onlyWide, onlyNarrow, wide, narrow}, capability.Of(override, search), capability.Of(override, search), 0},
-		{"soft beside required", []Use{onlyWide, soft}, capability.Of(override), capability.Of(override), capability.Of(search)},
-		{"soft alone", []Use{soft}, capability.Of(search), 0, 0},
+		{"the used capability is listed", []UsePattern{wide}, capability.Of(override), capability.Of(override), 0},
+		{"with a wider alternative", []UsePattern{narrow}, capability.Of(search), capability.Of(search), 0},
+		{"the wider is needed anyway", []UsePattern{onlyWide, narrow}, capability.Of(override), capability.Of(override), capability.Of(search)},
+		{"the narrower is needed anyway", []UsePattern{onlyNarrow, wide}, capability.Of(search), capability.Of(search), capability.Of(override)},
+		{"the narrower was enough elsewhere", []UsePattern{wide, narrow}, capability.Of(search), capability.Of(search), capability.Of(override)},
+		{"both are needed", []UsePattern{onlyWide, onlyNarrow, wide, narrow}, capability.Of(override, search), capability.Of(override, search), 0},
+		{"soft beside required", []UsePattern{onlyWide, soft}, capability.Of(override), capability.Of(override), capability.Of(search)},
+		{"soft alone", []UsePattern{soft}, capability.Of(search), 0, 0},
 	} {
 		s := Summary{Uses: test.uses}
 		got := [...]capability.Set{s.Needs(), s.Required(), s.Spared()}
@@ -344,7 +348,7 @@ func TestOneOfTwoAlternativesIsEnough(t *testing.T) {
 
 func TestContainersOfAnImageAreAddedUp(t *testing.T) {
 	run := func(id, name, image string, labels map[string]string) Run {
-		return Run{ID: id, Container: Container{ID: id, Name: name, Image: image, Labels: labels}, Ended: saturday, Uses: []Use{chown(1)}}
+		return Run{ID: id, Container: Container{ID: id, Name: name, Image: image, Labels: labels}, Ended: saturday, Uses: []UsePattern{chown(1)}}
 	}
 	task := map[string]string{"com.docker.swarm.service.name": "web", "team": "shop"}
 	p := New(run("a", "eager_bohr", "app:1", nil), run("b", "vain_curie", "app:1", task), run("c", "sad_euler", "app:2", nil), run("d", "", "", nil), run("e", "", "", nil))

@@ -14,13 +14,13 @@ const maxReaders = 64
 // addUncheckedNeeds adds the needs of system calls that the kernel decides by reading capability sets, without a check.
 // It also adds the programs that read their own sets. It must run last, because the other needs of the run may be
 // sufficient.
-func (r *Run) addUncheckedNeeds(seen monitor.Container) {
+func (r *Run) addUncheckedNeeds(seen monitor.ContainerRecord) {
 	granted, known := r.Grants.Set()
 	if !known {
 		return
 	}
 	needed, unwritten := r.certain(), unwritten(seen.Unchecked)
-	var uses []Use
+	var uses []UsePattern
 	for _, call := range seen.Unchecked {
 		var need classify.ImplicitNeed
 		switch call.Kind {
@@ -31,7 +31,7 @@ func (r *Run) addUncheckedNeeds(seen monitor.Container) {
 		case monitor.ReadOwnCapabilities:
 			r.Readers = append(r.Readers, readerOf(call))
 		}
-		uses = append(uses, implicitUses(need, Use{
+		uses = append(uses, implicitUses(need, UsePattern{
 			Program: call.Program,
 			Others:  call.Folding != monitor.Unfolded,
 			Call:    call.Call.String(),

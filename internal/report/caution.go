@@ -174,7 +174,7 @@ func emptySet(s profile.Summary) string {
 	var unlocking, withheld, gained capability.Set
 	for _, c := range s.Needs().Sorted() {
 		switch uses := s.UsesOf(c, classify.Needs()...); {
-		case len(uses) > 0 && !slices.ContainsFunc(uses, func(u profile.Use) bool { return u.Site != classify.Unlocked.Site }):
+		case len(uses) > 0 && !slices.ContainsFunc(uses, func(u profile.UsePattern) bool { return u.Site != classify.Unlocked.Site }):
 			unlocking = unlocking.With(c)
 		case s.Grants.Kernel.Has(c) && notGiven(uses, s.UsesOf(c, classify.Denied)):
 			withheld = withheld.With(c)
@@ -202,9 +202,9 @@ func emptySet(s profile.Summary) string {
 // notGiven reports whether a capability was needed only to execute a file that carries it, and was then denied to the
 // program. With no_new_privs, the kernel requires that the file's capabilities are in the bounding set, but does not
 // grant them (cap_bprm_creds_from_file, security/commoncap.c).
-func notGiven(uses, denied []profile.Use) bool {
-	return len(uses) > 0 && !slices.ContainsFunc(uses, func(u profile.Use) bool {
-		return u.Site != "bprm_caps_from_vfs_caps" || !slices.ContainsFunc(denied, func(d profile.Use) bool { return d.Program == u.Program })
+func notGiven(uses, denied []profile.UsePattern) bool {
+	return len(uses) > 0 && !slices.ContainsFunc(uses, func(u profile.UsePattern) bool {
+		return u.Site != "bprm_caps_from_vfs_caps" || !slices.ContainsFunc(denied, func(d profile.UsePattern) bool { return d.Program == u.Program })
 	})
 }
 

@@ -51,7 +51,7 @@ func WriteCheck(out io.Writer, result policy.Result, format Format, options Opti
 	return err
 }
 
-func (p *page) checked(c policy.Container, of policy.Policy) {
+func (p *page) checked(c policy.ContainerResult, of policy.Policy) {
 	s := c.Summary
 	makePrintable(&s)
 	word := p.mark("passes", text.FgGreen)
@@ -152,7 +152,7 @@ type jsonChecked struct {
 // jsonViolation is one violation of a rule by a container.
 type jsonViolation struct {
 	// Kind of the violation.
-	Kind policy.Kind `json:"kind"`
+	Kind policy.ViolationKind `json:"kind"`
 	// Name of the rule; missing for unmatched and new.
 	Rule string `json:"rule,omitempty"`
 	// Line of the rule in the policy's file; missing if the rule is not from a file.
@@ -164,7 +164,7 @@ type jsonViolation struct {
 	// Why this may not be a violation; missing if the violation is certain.
 	Unsure string `json:"unsure,omitempty"`
 	// The uses that violate the rule: program, system call, kernel function.
-	Uses []profile.Use `json:"uses"`
+	Uses []profile.UsePattern `json:"uses"`
 }
 
 func jsonOfCheck(result policy.Result) jsonCheck {
@@ -176,7 +176,7 @@ func jsonOfCheck(result policy.Result) jsonCheck {
 			Rules: append([]string{}, c.Rules...), Notes: append([]string{}, c.Notes...),
 		}
 		for _, v := range c.Violations {
-			j.Violations = append(j.Violations, jsonViolation{v.Kind, v.Rule, v.Line, v.Capabilities, v.Text, v.Unsure, append([]profile.Use{}, v.Uses...)})
+			j.Violations = append(j.Violations, jsonViolation{v.Kind, v.Rule, v.Line, v.Capabilities, v.Text, v.Unsure, append([]profile.UsePattern{}, v.Uses...)})
 		}
 		all.Containers = append(all.Containers, j)
 	}
@@ -224,7 +224,7 @@ func checkFindings(result policy.Result, version string, now time.Time) findings
 
 // violationID returns the ID of the rule for a violation, such as used-NET_RAW or granted.
 func violationID(v policy.Violation) string {
-	if slices.Contains([]policy.Kind{policy.Used, policy.Denied, policy.New}, v.Kind) {
+	if slices.Contains([]policy.ViolationKind{policy.Used, policy.Denied, policy.New}, v.Kind) {
 		return string(v.Kind) + "-" + v.Capabilities.String()
 	}
 	return string(v.Kind)
@@ -239,7 +239,7 @@ func violationIDs(violations []policy.Violation) (ids []string) {
 	return ids
 }
 
-var ruleTitles = map[policy.Kind]string{
+var ruleTitles = map[policy.ViolationKind]string{
 	policy.Used:        "must not use %s",
 	policy.Denied:      "must not try to use %s",
 	policy.New:         "must not need %s, which the baseline does not need",
@@ -264,9 +264,9 @@ func ruleOf(id string, violations []policy.Violation) findings.Rule {
 
 // findingOf returns one finding for all violations with the same ID, which different rules of the policy may have
 // found.
-func findingOf(id string, c policy.Container, of policy.Policy) findings.Finding {
+func findingOf(id string, c policy.ContainerResult, of policy.Policy) findings.Finding {
 	var texts []string
-	var uses []profile.Use
+	var uses []profile.UsePattern
 	var capabilities capability.Set
 	for _, v := range c.Violations {
 		if violationID(v) != id {
@@ -282,10 +282,10 @@ func findingOf(id string, c policy.Container, of policy.Policy) findings.Finding
 		texts = append(texts, describe(use))
 	}
 	f := newFinding(id, findings.Fail, c, strings.Join(texts, "; "))
-	f.Properties = map[string]any{"capabilities": capabilities, "uses": append([]profile.Use{}, uses...)}
+	f.Properties = map[string]any{"capabilities": capabilities, "uses": append([]profile.UsePattern{}, uses...)}
 	return f
 }
 
-func newFinding(rule string, status findings.Status, c policy.Container, text string) findings.Finding {
+func newFinding(rule string, status findings.Status, c policy.ContainerResult, text string) findings.Finding {
 	return findings.Finding{Rule: rule, Status: status, Subject: title(c.Summary), Image: c.Container.Image, Text: text}
 }

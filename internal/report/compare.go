@@ -34,7 +34,7 @@ func WriteComparison(out io.Writer, c compare.Comparison, format Format, options
 	return err
 }
 
-func makeComparedPrintable(c compare.Container) compare.Container {
+func makeComparedPrintable(c compare.ContainerComparison) compare.ContainerComparison {
 	for _, side := range []**profile.Summary{&c.Before, &c.After} {
 		if *side != nil {
 			s := **side
@@ -46,9 +46,9 @@ func makeComparedPrintable(c compare.Container) compare.Container {
 	c.NewUnsure, c.GoneUnsure = printables(c.NewUnsure), printables(c.GoneUnsure)
 	c.Uses = slices.Clone(c.Uses)
 	for i := range c.Uses {
-		for _, use := range []**profile.Use{&c.Uses[i].Before, &c.Uses[i].After} {
+		for _, use := range []**profile.UsePattern{&c.Uses[i].Before, &c.Uses[i].After} {
 			if *use != nil {
-				clone := []profile.Use{**use}
+				clone := []profile.UsePattern{**use}
 				makeUsesPrintable(clone)
 				*use = &clone[0]
 			}
@@ -69,7 +69,7 @@ func printableLabels(labels map[string]string) map[string]string {
 
 // compared adds the changes of one container. Each line begins with a mark or with a word of capmon,
 // so that a name cannot end the Markdown block that contains the table.
-func (p *page) compared(c compare.Container) {
+func (p *page) compared(c compare.ContainerComparison) {
 	p.line("%s", comparedHeading(c, p.options.Color))
 	rows := p.changes(c)
 	if rows == "" {
@@ -101,11 +101,11 @@ func (p *page) observed(when, meaning string, changed bool, reasons []string) {
 	}
 }
 
-func hasChange(c compare.Container, change compare.Change) bool {
+func hasChange(c compare.ContainerComparison, change compare.Change) bool {
 	if change == compare.New && !c.New().Empty() || change == compare.Gone && !c.Gone().Empty() {
 		return true
 	}
-	return slices.ContainsFunc(c.Uses, func(u compare.Use) bool { return u.Change == change && u.Matters() })
+	return slices.ContainsFunc(c.Uses, func(u compare.UseChange) bool { return u.Change == change && u.Matters() })
 }
 
 func listOr(first, second *profile.Summary, nothing string) string {
@@ -118,7 +118,7 @@ func listOr(first, second *profile.Summary, nothing string) string {
 	return first.List().Text()
 }
 
-func comparedHeading(c compare.Container, color bool) string {
+func comparedHeading(c compare.ContainerComparison, color bool) string {
 	bold := func(name string) string {
 		if color {
 			return text.Bold.Sprint(name)
@@ -164,7 +164,7 @@ func observedTime(s profile.Summary) string {
 }
 
 // changes returns the table of what is new, changed and gone; "" if nothing is.
-func (p *page) changes(c compare.Container) string {
+func (p *page) changes(c compare.ContainerComparison) string {
 	t := newTable("", "CAPABILITY", "CHANGE", "GRANTED", "BY")
 	style := *t.Style()
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
@@ -188,7 +188,7 @@ func (p *page) changes(c compare.Container) string {
 
 // change adds the rows of one capability: one for each pattern of use that is new, gone or changed. The first row also
 // has the change of the capability.
-func (p *page) change(t table.Writer, c compare.Container, each compare.Capability) {
+func (p *page) change(t table.Writer, c compare.ContainerComparison, each compare.CapabilityChange) {
 	name, word := each.Capability.String(), changeWord(c, each)
 	uses := p.shown(c, each.Capability)
 	for i, use := range uses {
@@ -205,13 +205,13 @@ func (p *page) change(t table.Writer, c compare.Container, each compare.Capabili
 }
 
 // shown returns the uses of a capability that the table shows.
-func (p *page) shown(c compare.Container, of capability.Capability) []compare.Use {
-	return slices.DeleteFunc(slices.Clone(c.Uses), func(u compare.Use) bool {
+func (p *page) shown(c compare.ContainerComparison, of capability.Capability) []compare.UseChange {
+	return slices.DeleteFunc(slices.Clone(c.Uses), func(u compare.UseChange) bool {
 		return u.Latest().Capability != of || !u.Matters() || u.Change == compare.Same && !p.options.All
 	})
 }
 
-func (p *page) useRow(use compare.Use, name, word, granted string) table.Row {
+func (p *page) useRow(use compare.UseChange, name, word, granted string) table.Row {
 	if word == "" {
 		word = useWord(use)
 	}
@@ -231,7 +231,7 @@ func (p *page) sign(change compare.Change) string {
 	return ""
 }
 
-func changeOf(c compare.Capability) compare.Change {
+func changeOf(c compare.CapabilityChange) compare.Change {
 	switch {
 	case c.New():
 		return compare.New
@@ -242,7 +242,7 @@ func changeOf(c compare.Capability) compare.Change {
 }
 
 // changeWord returns the change of the need for a capability; "" if it did not change.
-func changeWord(c compare.Container, each compare.Capability) string {
+func changeWord(c compare.ContainerComparison, each compare.CapabilityChange) string {
 	switch {
 	case each.New():
 		return unsureWord(newWords[each.After], c.NewUnsure, c.Before != nil)
@@ -274,7 +274,7 @@ func unsureWord(word string, reasons []string, both bool) string {
 }
 
 // useWord returns the change of one pattern of use of a capability whose need did not change.
-func useWord(use compare.Use) string {
+func useWord(use compare.UseChange) string {
 	switch use.Change {
 	case compare.New:
 		return "new pattern of use"
@@ -295,7 +295,7 @@ var fieldWords = map[compare.Field]string{
 }
 
 // useText returns the use, followed by the earlier values of the fields that changed.
-func useText(use compare.Use) string {
+func useText(use compare.UseChange) string {
 	text := describe(use.Latest())
 	if use.Change != compare.Changed {
 		return text
@@ -325,7 +325,7 @@ func answer(granted bool) string {
 }
 
 // grantChange returns whether a capability is granted, in the form "before → after" if this changed.
-func grantChange(c compare.Container, of capability.Capability) string {
+func grantChange(c compare.ContainerComparison, of capability.Capability) string {
 	var words []string
 	for _, side := range []*profile.Summary{c.Before, c.After} {
 		if side != nil {

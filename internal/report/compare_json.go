@@ -83,9 +83,9 @@ type jsonUseChange struct {
 	// Which fields changed: class, granted, program, call (with its arguments), site (the kernel function).
 	Changed []compare.Field `json:"changed,omitempty"`
 	// The use in the earlier profile; null if it is new.
-	Before *profile.Use `json:"before" jsonschema:"nullable"`
+	Before *profile.UsePattern `json:"before" jsonschema:"nullable"`
 	// The use in the later profile; null if it is gone.
-	After *profile.Use `json:"after" jsonschema:"nullable"`
+	After *profile.UsePattern `json:"after" jsonschema:"nullable"`
 }
 
 func jsonOfComparison(c compare.Comparison, options Options) jsonComparison {

@@ -98,7 +98,7 @@ type jsonContainer struct {
 	// The options of docker run: the proved ones, or otherwise the observed ones; empty if startSeen is false.
 	Flags []string `json:"flags"`
 	// The patterns of use.
-	Uses []profile.Use `json:"uses"`
+	Uses []profile.UsePattern `json:"uses"`
 	// True if lifted is complete.
 	LimitsSeen bool `json:"limitsSeen"`
 	// Uses of kernel limits that a sysctl of the container's network namespace lifted, so that the kernel made no

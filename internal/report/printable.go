@@ -38,7 +38,7 @@ func makePrintable(s *profile.Summary) {
 	}
 }
 
-func makeUsesPrintable(uses []profile.Use) {
+func makeUsesPrintable(uses []profile.UsePattern) {
 	for i := range uses {
 		use := &uses[i]
 		use.Class = classify.Class(printable.Text(string(use.Class)))

@@ -114,7 +114,7 @@ func evidence(proof profile.Proof, m profile.Member) []string {
 	if trial.Same {
 		lines[0] += ", as before"
 	}
-	denied := slices.DeleteFunc(slices.Clone(trial.DeniedChecks), func(use profile.Use) bool { return use.Capability != m.Capability })
+	denied := slices.DeleteFunc(slices.Clone(trial.DeniedChecks), func(use profile.UsePattern) bool { return use.Capability != m.Capability })
 	for _, use := range denied[:min(len(denied), usesShown)] {
 		lines = append(lines, "denied: "+describe(use))
 	}

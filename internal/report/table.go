@@ -208,7 +208,7 @@ func (p *page) others(s profile.Summary) {
 }
 
 // uses adds the rows of a capability, one for each pattern of use. The first row has the total.
-func (p *page) uses(t table.Writer, c capability.Capability, word string, uses []profile.Use) {
+func (p *page) uses(t table.Writer, c capability.Capability, word string, uses []profile.UsePattern) {
 	for i, use := range uses {
 		if i == usesShown && !p.options.All && len(uses) > usesShown+1 {
 			t.AppendRow(table.Row{"", "", "", fmt.Sprintf("and %d other patterns of use (--all shows them)", len(uses)-i)})
@@ -223,7 +223,7 @@ func (p *page) uses(t table.Writer, c capability.Capability, word string, uses [
 }
 
 // files adds a row for each file of the uses.
-func (p *page) files(t table.Writer, s profile.Summary, uses []profile.Use) {
+func (p *page) files(t table.Writer, s profile.Summary, uses []profile.UsePattern) {
 	files, others := s.FilesOf(uses)
 	lines := fileLines(files)
 	shown := lines
@@ -254,7 +254,7 @@ func fileLines(files []profile.File) []string {
 	return lines
 }
 
-func total(uses []profile.Use) (sum uint64) {
+func total(uses []profile.UsePattern) (sum uint64) {
 	for _, use := range uses {
 		sum += use.Count
 	}
@@ -262,7 +262,7 @@ func total(uses []profile.Use) (sum uint64) {
 }
 
 // describe returns the program, the system call and the call site of a use, with its reason or why it is unsure.
-func describe(use profile.Use) string {
+func describe(use profile.UsePattern) string {
 	s := programOf(use)
 	if use.Call != "" {
 		s += "  " + use.Call
@@ -287,7 +287,7 @@ func describe(use profile.Use) string {
 // others is the program of uses whose process names capmon did not record.
 const others = "others"
 
-func programOf(use profile.Use) string {
+func programOf(use profile.UsePattern) string {
 	if use.Entry { // the process still has the name of the runtime at that time
 		return "entrypoint"
 	}

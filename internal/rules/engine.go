@@ -28,9 +28,9 @@ const (
 	maxDelay = 5 * time.Second
 )
 
-// Engine evaluates rules. It loses no use: the counts of a rule's alerts and of the uses that it still holds back add
+// Evaluator evaluates rules. It loses no use: the counts of a rule's alerts and of the uses that it still holds back add
 // up to the uses that match the rule. It is not safe for concurrent use.
-type Engine struct {
+type Evaluator struct {
 	rules        []Rule
 	states       map[key]*state
 	warnedImages map[string]bool // images without a profile that warnings have named
@@ -78,12 +78,12 @@ type timeCount struct {
 }
 
 // New returns an engine for rules whose profiles are loaded.
-func New(file File) *Engine {
-	return &Engine{rules: file.Rules, states: make(map[key]*state), warnedImages: make(map[string]bool)}
+func New(file File) *Evaluator {
+	return &Evaluator{rules: file.Rules, states: make(map[key]*state), warnedImages: make(map[string]bool)}
 }
 
 // Evaluate returns the alerts of a use. now is the current time.
-func (e *Engine) Evaluate(use uses.Use, now time.Time) (alerts []alert.Alert) {
+func (e *Evaluator) Evaluate(use uses.Use, now time.Time) (alerts []alert.Alert) {
 	for i := range e.rules {
 		rule := &e.rules[i]
 		if !use.First && !rule.every() {
@@ -98,7 +98,7 @@ func (e *Engine) Evaluate(use uses.Use, now time.Time) (alerts []alert.Alert) {
 }
 
 // add adds a match to its state. It returns an alert, or holds the use back.
-func (e *Engine) add(rule *Rule, m match, now time.Time) []alert.Alert {
+func (e *Evaluator) add(rule *Rule, m match, now time.Time) []alert.Alert {
 	s := e.state(rule.key(m.use))
 	count := m.use.Count
 	switch {
@@ -145,7 +145,7 @@ func (s *state) startCoolDown(rule *Rule, now time.Time) {
 }
 
 // state returns the state for a key, and creates it if necessary. It returns nil if there are too many states.
-func (e *Engine) state(k key) *state {
+func (e *Evaluator) state(k key) *state {
 	if s, ok := e.states[k]; ok {
 		return s
 	}
@@ -180,7 +180,7 @@ func (s *state) addToBurst(burst Burst, use uses.Use, now time.Time) (count uint
 
 // Due returns alerts of the uses that were held back by cool-downs that have ended. It also removes states that are
 // no longer needed. Call it about once per second.
-func (e *Engine) Due(now time.Time) []alert.Alert {
+func (e *Evaluator) Due(now time.Time) []alert.Alert {
 	return e.release(func(rule *Rule, s *state) bool {
 		if now.Before(s.until) {
 			return false
@@ -191,13 +191,13 @@ func (e *Engine) Due(now time.Time) []alert.Alert {
 }
 
 // Close returns alerts of all uses that are held back.
-func (e *Engine) Close() []alert.Alert {
+func (e *Evaluator) Close() []alert.Alert {
 	return e.release(func(*Rule, *state) bool { return true }, time.Time{})
 }
 
 // release returns alerts of the uses that are held back, for the states that ends selects. The alerts are sorted by
 // time.
-func (e *Engine) release(ends func(*Rule, *state) bool, now time.Time) (alerts []alert.Alert) {
+func (e *Evaluator) release(ends func(*Rule, *state) bool, now time.Time) (alerts []alert.Alert) {
 	for i := range e.rules {
 		rule := &e.rules[i]
 		for k, s := range e.states {
@@ -227,7 +227,7 @@ func (s *state) canBeRemoved(rule *Rule, now time.Time) bool {
 
 // Replace replaces the rules. Unchanged rules keep their states. It returns alerts of the uses that the other rules
 // hold back.
-func (e *Engine) Replace(file File) []alert.Alert {
+func (e *Evaluator) Replace(file File) []alert.Alert {
 	unchanged := make(map[string]bool)
 	for _, rule := range file.Rules {
 		unchanged[rule.Name] = slices.ContainsFunc(e.rules, func(old Rule) bool { return old.same(rule) })
@@ -240,18 +240,18 @@ func (e *Engine) Replace(file File) []alert.Alert {
 }
 
 // Warnings returns the warnings since the last call.
-func (e *Engine) Warnings() []string {
+func (e *Evaluator) Warnings() []string {
 	warnings := e.warnings
 	e.warnings = nil
 	return warnings
 }
 
-func (e *Engine) warn(format string, args ...any) {
+func (e *Evaluator) warn(format string, args ...any) {
 	e.warnings = append(e.warnings, fmt.Sprintf(format, args...))
 }
 
 // warnAboutMissingProfile warns once per image that a rule has no profile of it.
-func (e *Engine) warnAboutMissingProfile(rule *Rule, use uses.Use) {
+func (e *Evaluator) warnAboutMissingProfile(rule *Rule, use uses.Use) {
 	image := use.Container.Image
 	if rule.Profiles == nil || use.Container.Unidentified || rule.baseline.knows(image) || len(rule.baseline.images) == 0 {
 		return

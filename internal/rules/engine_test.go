@@ -28,7 +28,7 @@ func after(seconds float64) time.Time {
 func ping(changes ...func(*uses.Use)) uses.Use {
 	use := uses.Use{
 		Schema: 2, Time: noon, First: true, Count: 1, Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: uses.IPv4,
-		Container: uses.Container{
+		Container: uses.ContainerRef{
 			ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27",
 			Labels: map[string]string{"team": "shop", "com.docker.compose.service": "api", "io.kubernetes.pod.namespace": "prod"},
 		},
@@ -46,8 +46,8 @@ func chown(u *uses.Use) {
 }
 func nested(u *uses.Use)                 { u.Nested, u.Class = true, classify.NestedUserns }
 func redundant(u *uses.Use)              { chown(u); u.Class = classify.Redundant }
-func anonymous(u *uses.Use)              { u.Container = uses.Container{ID: u.Container.ID, Unidentified: true} }
-func podmans(u *uses.Use)                { u.Container = uses.Container{ID: u.Container.ID} }
+func anonymous(u *uses.Use)              { u.Container = uses.ContainerRef{ID: u.Container.ID, Unidentified: true} }
+func podmans(u *uses.Use)                { u.Container = uses.ContainerRef{ID: u.Container.ID} }
 func leftOut(u *uses.Use)                { u.Container.Labels = container.KeptLabels{}.Of(u.Container.Labels) }
 func inspected(u *uses.Use)              { u.Container.EngineLabels = map[string]string{"team": "shop"} }
 func pathless(u *uses.Use)               { u.Process.Executable = "" }

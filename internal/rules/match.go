@@ -113,7 +113,7 @@ func (r *RawSocket) matches(use uses.Use) bool {
 }
 
 // matchesContainer returns perhaps if the result depends on a label value that was not stored.
-func (c *Conditions) matchesContainer(of uses.Container) answer {
+func (c *Conditions) matchesContainer(of uses.ContainerRef) answer {
 	labels := of.EngineLabels
 	if labels == nil { // the use is from a profile
 		labels = of.Labels

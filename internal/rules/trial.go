@@ -12,35 +12,35 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// Trial is the result of testing rules with recorded profiles.
-type Trial struct {
+// TestResult is the result of testing rules with recorded profiles.
+type TestResult struct {
 	// Version of the format.
 	Schema int `json:"schema"`
 	// Whether certainly no rule would alert.
-	Passed bool        `json:"passed"`
-	Rules  []TriedRule `json:"rules"`
+	Passed bool         `json:"passed"`
+	Rules  []RuleResult `json:"rules"`
 }
 
-// TriedRule is the result of one rule.
-type TriedRule struct {
+// RuleResult is the result of one rule.
+type RuleResult struct {
 	Rule string `json:"rule"`
 	// Line of the rule in the file of rules.
 	Line int `json:"line"`
 	// The uses that match the rule, including those that an exception allows.
-	Uses []TriedUse `json:"uses"`
+	Uses []UseResult `json:"uses"`
 }
 
-// TriedUse is a recorded use that matches a rule.
-type TriedUse struct {
+// UseResult is a recorded use that matches a rule.
+type UseResult struct {
 	Outcome Outcome `json:"outcome"`
 	// If the outcome is unsure: what the profile does not contain.
 	Unsure string `json:"unsure,omitempty"`
 	// The number of the exception that allows the use, from 1 on; missing if none does.
 	Exception int `json:"exception,omitempty"`
 	// The summary that an alert would have.
-	Summary   string            `json:"summary"`
-	Container profile.Container `json:"container"`
-	Use       profile.Use       `json:"use"`
+	Summary   string             `json:"summary"`
+	Container profile.Container  `json:"container"`
+	Use       profile.UsePattern `json:"use"`
 }
 
 // Outcome is whether a rule alerts on a use.
@@ -56,15 +56,15 @@ const (
 // Outcomes returns all outcomes.
 func Outcomes() []Outcome { return []Outcome{Alerts, Unsure, Allowed} }
 
-// Try tests rules, whose profiles are loaded, with a recorded profile. It reports whether the rules would have
+// Test tests rules, whose profiles are loaded, with a recorded profile. It reports whether the rules would have
 // alerted, but not how often.
-func Try(file File, p profile.Profile) Trial {
-	trial := Trial{Schema: 2, Passed: true}
+func Test(file File, p profile.Profile) TestResult {
+	trial := TestResult{Schema: 2, Passed: true}
 	for i := range file.Rules {
 		rule := &file.Rules[i]
-		tried := TriedRule{Rule: rule.Name, Line: rule.Line, Uses: []TriedUse{}}
+		tried := RuleResult{Rule: rule.Name, Line: rule.Line, Uses: []UseResult{}}
 		for _, run := range p.Runs {
-			tried.Uses = append(tried.Uses, rule.try(run)...)
+			tried.Uses = append(tried.Uses, rule.test(run)...)
 		}
 		for _, use := range tried.Uses {
 			trial.Passed = trial.Passed && use.Outcome == Allowed
@@ -74,16 +74,16 @@ func Try(file File, p profile.Profile) Trial {
 	return trial
 }
 
-// try tests the rule with a run.
-func (r *Rule) try(run profile.Run) (all []TriedUse) {
-	var burst []profile.Use
+// test tests the rule with a run.
+func (r *Rule) test(run profile.Run) (all []UseResult) {
+	var burst []profile.UsePattern
 	uses := recordedUses(run)
 	for i, use := range uses {
 		j := r.judge(use)
 		if j.alerts == no && j.allowed < 0 {
 			continue
 		}
-		tried := TriedUse{
+		tried := UseResult{
 			Outcome: Alerts, Unsure: j.unsure, Container: run.Container, Use: run.Uses[i],
 			Summary: (&Rule{Profiles: r.Profiles}).summary(match{use: use}, use.Count),
 		}
@@ -118,7 +118,7 @@ func (r *Rule) try(run profile.Run) (all []TriedUse) {
 
 // matches reports whether uses of a container were a burst. Only the times of the first and the last use of each
 // pattern of use are known.
-func (b Burst) matches(uses []profile.Use) answer {
+func (b Burst) matches(uses []profile.UsePattern) answer {
 	var count uint64
 	var first, last time.Time
 	for _, use := range uses {
@@ -143,7 +143,7 @@ func (b Burst) matches(uses []profile.Use) answer {
 // profile does not contain the process.
 func recordedUses(run profile.Run) []uses.Use {
 	all := make([]uses.Use, 0, len(run.Uses))
-	of := uses.Container{
+	of := uses.ContainerRef{
 		ID: run.Container.ID, Name: run.Container.Name, Image: run.Container.Image, ImageID: run.Container.ImageID,
 		Labels: run.Container.Labels, Unidentified: run.EngineError != "" && run.Container.Name == "",
 	}
@@ -164,7 +164,7 @@ func recordedUses(run profile.Run) []uses.Use {
 }
 
 // WriteText writes the trial as text.
-func (t Trial) WriteText(out io.Writer) error {
+func (t TestResult) WriteText(out io.Writer) error {
 	var text strings.Builder
 	for _, rule := range t.Rules {
 		fmt.Fprintf(&text, "%s: %s\n", printable.Word(rule.Rule), rule.counts())
@@ -176,7 +176,7 @@ func (t Trial) WriteText(out io.Writer) error {
 	return err
 }
 
-func (r TriedRule) counts() string {
+func (r RuleResult) counts() string {
 	counts := make(map[Outcome]int)
 	for _, use := range r.Uses {
 		counts[use.Outcome]++
@@ -193,7 +193,7 @@ func (r TriedRule) counts() string {
 	return strings.Join(texts, ", ")
 }
 
-func (u TriedUse) detail() string {
+func (u UseResult) detail() string {
 	switch u.Outcome {
 	case Allowed:
 		return fmt.Sprintf(" (exception %d)", u.Exception)

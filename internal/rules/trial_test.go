@@ -18,8 +18,8 @@ import (
 // run returns the run of a web server that changes the owner of files and opens a raw socket.
 func run(changes ...func(*profile.Run)) profile.Run {
 	started := after(0)
-	of := func(c capability.Capability, class classify.Class, program string, count uint64, stack ...string) profile.Use {
-		return profile.Use{
+	of := func(c capability.Capability, class classify.Class, program string, count uint64, stack ...string) profile.UsePattern {
+		return profile.UsePattern{
 			Capability: c, Class: class, Granted: class != classify.Denied, Program: program, Count: count, Call: "call",
 			First: after(1), Last: after(3), Stack: stack,
 		}
@@ -27,7 +27,7 @@ func run(changes ...func(*profile.Run)) profile.Run {
 	r := profile.Run{
 		ID: "1/1", Observation: profile.Observation{ID: "1", End: after(100)}, Started: &started, Ended: after(100), Incomplete: []string{},
 		Container: profile.Container{ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27"},
-		Uses: []profile.Use{
+		Uses: []profile.UsePattern{
 			of(capability.Chown, classify.Required, "nginx", 3),
 			of(capability.NetRaw, classify.Required, "ping", 2, "ns_capable", "inet_create"),
 			of(capability.SysTime, classify.Denied, "date", 30),
@@ -141,7 +141,7 @@ func TestTrialsOfRules(t *testing.T) {
 		if _, err := file.LoadProfiles(); err != nil {
 			t.Fatal(err)
 		}
-		trial := Try(file, profile.New(run()))
+		trial := Test(file, profile.New(run()))
 		var got []string
 		if trial.Passed {
 			got = append(got, "passed")
@@ -167,7 +167,7 @@ func TestATrialInText(t *testing.T) {
 	file := parsed(t, "rules:\n  - {name: raw, raw-socket: true, except: [{images: [nginx]}]}\n  - {name: x y, verdict: denied}\n  - {name: never, capabilities: [BPF]}\n  - {name: perhaps, executables: [/a]}\n")
 	hostile := run(func(r *profile.Run) { r.Container.Name = "we\x1bb"; r.Uses = r.Uses[1:3] })
 	var text strings.Builder
-	if err := Try(file, profile.New(hostile)).WriteText(&text); err != nil {
+	if err := Test(file, profile.New(hostile)).WriteText(&text); err != nil {
 		t.Fatal(err)
 	}
 	const want = `raw: allowed 1

@@ -35,7 +35,7 @@ func flowList(names []string) string { return "[" + strings.Join(names, ", ") + 
 func composeTarget() Target {
 	return Target{
 		Name: "compose", About: "services of a compose file", standard: capability.DockerDefault(),
-		groups: composeServices, leftOut: Container.OneOff,
+		groups: composeServices, leftOut: LabeledContainer.OneOff,
 		text: func(c changes) string {
 			var text strings.Builder
 			for _, line := range composeLines(c.dropped(dockerflags.All), c.add) {
@@ -89,7 +89,7 @@ var serviceNames = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
 
 // composeServices groups containers by the names of their services in the compose file, or otherwise by their titles.
 // It also returns an error if a container has no valid service name.
-func composeServices(all []Container) ([]Group, error) {
+func composeServices(all []LabeledContainer) ([]Group, error) {
 	for _, c := range all {
 		if serviceName(c) == "" {
 			return nil, fmt.Errorf("%s: no compose service can have this name: only letters, digits and ._- are allowed", c.Label)
@@ -99,7 +99,7 @@ func composeServices(all []Container) ([]Group, error) {
 	return groups, CheckGroups(groups)
 }
 
-func serviceName(c Container) string {
+func serviceName(c LabeledContainer) string {
 	names := []string{c.ComposeService(), c.Container.Title(), containerid.Short(c.Container.ID)}
 	i := slices.IndexFunc(names, serviceNames.MatchString)
 	if i < 0 {

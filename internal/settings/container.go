@@ -11,8 +11,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Container is a container for which settings are written.
-type Container struct {
+// LabeledContainer is a container for which settings are written.
+type LabeledContainer struct {
 	profile.Summary
 	// Label distinguishes the container from the others of its profile: the title, with the image or the ID if several
 	// containers have the same title. A label with unusual characters is quoted. Labels contain only ASCII without
@@ -27,14 +27,14 @@ type Container struct {
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./@-]*$`)
 
 // Containers returns the containers of a profile, in the order of their start.
-func Containers(p profile.Profile) []Container {
+func Containers(p profile.Profile) []LabeledContainer {
 	summaries := profile.Summaries(p)
 	titles, images := make(map[string]int), make(map[string]int)
 	for _, s := range summaries {
 		titles[s.Container.Title()]++
 		images[s.Container.Title()+"\x00"+s.Container.Image]++
 	}
-	all := make([]Container, 0, len(summaries))
+	all := make([]LabeledContainer, 0, len(summaries))
 	for _, s := range summaries {
 		label := s.Container.Title()
 		switch {
@@ -44,7 +44,7 @@ func Containers(p profile.Profile) []Container {
 		default:
 			label += " (" + s.Container.ID + ")"
 		}
-		all = append(all, Container{Summary: s, Label: quote(label)})
+		all = append(all, LabeledContainer{Summary: s, Label: quote(label)})
 	}
 	return all
 }
@@ -59,7 +59,7 @@ func quote(s string) string {
 }
 
 // Unavailable returns the reason why there are no settings for the container, "" if there are.
-func (c Container) Unavailable() string {
+func (c LabeledContainer) Unavailable() string {
 	if !c.Started {
 		return "capmon saw only the runtime setup of the container, not its workload: its needs are unknown"
 	}
@@ -73,7 +73,7 @@ func (c Container) Unavailable() string {
 
 // HasName reports whether a user may refer to the container by this name: its title, its label, its name, the name of
 // its service in a swarm, in Compose or in Kubernetes, or the beginning of its ID.
-func (c Container) HasName(name string) bool {
+func (c LabeledContainer) HasName(name string) bool {
 	if c.Container.Unconfirmed != "" { // its cgroup may be named after the ID of another container
 		return name == c.Label || name == c.Container.Title()
 	}
@@ -87,7 +87,7 @@ func (c Container) HasName(name string) bool {
 }
 
 // ComposeService returns the name of the container's service in a compose file, "" if it has none.
-func (c Container) ComposeService() string {
+func (c LabeledContainer) ComposeService() string {
 	if c.Container.OneOff() {
 		return ""
 	}
@@ -106,7 +106,7 @@ func (c Container) ComposeService() string {
 
 // OneOff returns the reason why the container does not represent the service that it was started from. It returns "" if
 // it does, or if it was not started from a service.
-func (c Container) OneOff() string {
+func (c LabeledContainer) OneOff() string {
 	if !c.Container.OneOff() {
 		return ""
 	}
@@ -115,13 +115,15 @@ func (c Container) OneOff() string {
 }
 
 // KubernetesName returns the container's name in its pod, "" if it is not in a pod.
-func (c Container) KubernetesName() string { return c.Container.Labels["io.kubernetes.container.name"] }
+func (c LabeledContainer) KubernetesName() string {
+	return c.Container.Labels["io.kubernetes.container.name"]
+}
 
 // Groups groups the containers by the names that nameOf returns, in the order of their first members. Replicas are one
 // group, and the needs of the group are the union of their needs. Groups leaves out containers without a workload or
 // without a name. It also leaves out groups with a member for which there are no settings, because their list would be
 // too short. Use [CheckGroups] to check whether settings can be written for the groups.
-func Groups(all []Container, nameOf func(Container) string) []Group {
+func Groups(all []LabeledContainer, nameOf func(LabeledContainer) string) []Group {
 	var groups []Group
 	for _, c := range all {
 		name := nameOf(c)
@@ -137,7 +139,7 @@ func Groups(all []Container, nameOf func(Container) string) []Group {
 		groups[i].Needs = groups[i].Needs.Union(c.List())
 	}
 	return slices.DeleteFunc(groups, func(g Group) bool {
-		return slices.ContainsFunc(g.Members, func(c Container) bool { return c.Unavailable() != "" })
+		return slices.ContainsFunc(g.Members, func(c LabeledContainer) bool { return c.Unavailable() != "" })
 	})
 }
 
@@ -156,7 +158,7 @@ func CheckGroups(groups []Group) error {
 }
 
 // sameOrigin reports whether two containers with the same name are replicas.
-func (c Container) sameOrigin(other Container) bool {
+func (c LabeledContainer) sameOrigin(other LabeledContainer) bool {
 	for _, label := range []string{"com.docker.compose.project", "com.docker.stack.namespace", "io.kubernetes.pod.namespace"} {
 		if c.Container.Labels[label] != other.Container.Labels[label] {
 			return false

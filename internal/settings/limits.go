@@ -46,7 +46,7 @@ func (g Group) lifted(c capability.Capability) []profile.Lifted {
 
 // limitsHidden reports whether a member may have used a lifted limit although capmon did not see the use.
 func (g Group) limitsHidden() bool {
-	return slices.ContainsFunc(g.Members, func(c Container) bool {
+	return slices.ContainsFunc(g.Members, func(c LabeledContainer) bool {
 		return c.Container.NetworkMode != "host" && (c.Container.NetworkMode != "" || len(c.Lifted) > 0) && !c.LimitsSeen
 	})
 }

@@ -45,12 +45,12 @@ func seccompNotes(option string) func(changes) []string {
 
 // calls reports whether a member used a needed capability in the system call.
 func (g Group) calls(name string) bool {
-	return slices.ContainsFunc(g.Members, func(c Container) bool {
-		return slices.ContainsFunc(c.Uses, func(use profile.Use) bool { return use.CallName() == name && use.Class.Need() })
+	return slices.ContainsFunc(g.Members, func(c LabeledContainer) bool {
+		return slices.ContainsFunc(c.Uses, func(use profile.UsePattern) bool { return use.CallName() == name && use.Class.Need() })
 	})
 }
 
-// QuadletLines returns the lines in the section [Container] of a quadlet that grant the needs and nothing else.
+// QuadletLines returns the lines in the section [LabeledContainer] of a quadlet that grant the needs and nothing else.
 func QuadletLines(needs capability.Set) []string {
 	lines := []string{"DropCapability=all"}
 	if !needs.Empty() {

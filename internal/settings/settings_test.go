@@ -28,7 +28,7 @@ func needing(id int, name string, needs capability.Set) profile.Run {
 		Started:   ptr(saturday.Add(time.Duration(id) * time.Second)), Ended: saturday.Add(time.Hour),
 	}
 	for _, c := range needs.Sorted() {
-		run.Uses = append(run.Uses, profile.Use{Capability: c, Class: classify.Required, Granted: true, Count: 1})
+		run.Uses = append(run.Uses, profile.UsePattern{Capability: c, Class: classify.Required, Granted: true, Count: 1})
 	}
 	return run
 }
@@ -63,7 +63,7 @@ func TestNoSettingsWithoutAList(t *testing.T) {
 			t.Errorf("%s: %v, %q", target.Name, err, text)
 		}
 		for _, c := range all {
-			text, _, err := target.Settings([]Container{c}, Absolute)
+			text, _, err := target.Settings([]LabeledContainer{c}, Absolute)
 			if err != nil || (text != "") != (c.Label == "web") {
 				t.Errorf("%s: %s: %v, %q", target.Name, c.Label, err, text)
 			}

@@ -13,7 +13,7 @@ import (
 const EvenIfStartUnseen = "even-if-start-unseen"
 
 // AcceptAnyStart sets AnyStart for all containers.
-func AcceptAnyStart(all []Container) {
+func AcceptAnyStart(all []LabeledContainer) {
 	for i := range all {
 		all[i].AnyStart = true
 	}
@@ -37,11 +37,11 @@ func (e *StartUnseenError) Error() string {
 }
 
 // RequireStarts returns a [*StartUnseenError] if capmon saw no start of one of the containers, otherwise nil.
-func RequireStarts(all []Container) error {
+func RequireStarts(all []LabeledContainer) error {
 	var groups []Group
 	for _, c := range all {
 		if c.Started {
-			groups = append(groups, Group{Label: c.Label, Members: []Container{c}})
+			groups = append(groups, Group{Label: c.Label, Members: []LabeledContainer{c}})
 		}
 	}
 	return startsUnseen(groups)
@@ -52,7 +52,7 @@ func RequireStarts(all []Container) error {
 func startsUnseen(groups []Group) error {
 	var unseen StartUnseenError
 	for _, g := range groups {
-		if !slices.ContainsFunc(g.Members, func(c Container) bool { return c.AnyStart || c.StartSeen() }) {
+		if !slices.ContainsFunc(g.Members, func(c LabeledContainer) bool { return c.AnyStart || c.StartSeen() }) {
 			unseen.Labels = append(unseen.Labels, g.Label)
 			unseen.Reasons = append(unseen.Reasons, g.Members[0].StartUnseen())
 			unseen.Starts = append(unseen.Starts, HowToRecordStart(g.Members[0].Summary))

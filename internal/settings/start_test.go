@@ -12,7 +12,7 @@ import (
 )
 
 // alreadyRunning returns a container that was running before capmon watched it.
-func alreadyRunning(change func(*profile.Run)) []Container {
+func alreadyRunning(change func(*profile.Run)) []LabeledContainer {
 	began := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 	run := profile.Run{
 		ID: "o/1", Container: profile.Container{ID: strings.Repeat("ab", 32), Name: "web", Image: "nginx:1.27"},
@@ -43,7 +43,7 @@ func TestHowToRecordStartIgnoresLabels(t *testing.T) {
 // A container without a list for another reason also needs a start.
 func TestStartsAreRequiredWithoutAList(t *testing.T) {
 	all := alreadyRunning(func(r *profile.Run) {
-		r.Uses = []profile.Use{{Capability: capability.Capability(60), Class: classify.Required, Granted: true, Count: 1}}
+		r.Uses = []profile.UsePattern{{Capability: capability.Capability(60), Class: classify.Required, Granted: true, Count: 1}}
 	})
 	if all[0].Unavailable() == "" {
 		t.Fatal("there is a list")

@@ -38,10 +38,10 @@ type Target struct {
 	standard capability.Set
 	noDelta  string
 	// groups returns the containers that share settings; nil if none do.
-	groups func([]Container) ([]Group, error)
+	groups func([]LabeledContainer) ([]Group, error)
 	// leftOut returns the reason why the target has no settings for a container, "" if it has settings. leftOut is nil
 	// if the target has settings for all containers.
-	leftOut func(Container) string
+	leftOut func(LabeledContainer) string
 	// text returns the settings for one group.
 	text func(changes) string
 	// notes returns facts that the reader of these settings must know; nil if there are none for any container.
@@ -61,7 +61,7 @@ type Target struct {
 type Group struct {
 	// Label distinguishes the group from others, as Container.Label does.
 	Label   string
-	Members []Container
+	Members []LabeledContainer
 	// Needs is the union of the members' needs.
 	Needs capability.Set
 }
@@ -132,11 +132,11 @@ func TargetNames() []string {
 type Note struct{ Label, Text string }
 
 // Settings returns the settings for all containers as one text in the target's format, or "" if there are none. It
-// leaves out containers that have no settings ([Container.Unavailable]).
+// leaves out containers that have no settings ([LabeledContainer.Unavailable]).
 //
 // Settings returns an error if the style is not available, or if one text cannot have the settings of all containers.
 // The error is a [*StartUnseenError] if capmon did not see the start of a container.
-func (t Target) Settings(all []Container, style Style) (text string, notes []Note, err error) {
+func (t Target) Settings(all []LabeledContainer, style Style) (text string, notes []Note, err error) {
 	all, notes = t.included(all)
 	groups := oneEach
 	if t.groups != nil {
@@ -174,7 +174,7 @@ func (t Target) Settings(all []Container, style Style) (text string, notes []Not
 }
 
 // included returns the containers for which the target has settings, with notes about the others.
-func (t Target) included(all []Container) (included []Container, notes []Note) {
+func (t Target) included(all []LabeledContainer) (included []LabeledContainer, notes []Note) {
 	if t.leftOut == nil {
 		return all, nil
 	}
@@ -189,11 +189,11 @@ func (t Target) included(all []Container) (included []Container, notes []Note) {
 }
 
 // oneEach returns a group for each container.
-func oneEach(all []Container) ([]Group, error) {
+func oneEach(all []LabeledContainer) ([]Group, error) {
 	var groups []Group
 	for _, c := range all {
 		if c.Unavailable() == "" {
-			groups = append(groups, Group{c.Label, []Container{c}, c.List()})
+			groups = append(groups, Group{c.Label, []LabeledContainer{c}, c.List()})
 		}
 	}
 	return groups, startsUnseen(groups)
@@ -216,7 +216,7 @@ func (t Target) changes(group Group, style Style) (changes, error) {
 
 // currentSettingsNotes returns notes about changes that the containers' current settings also need.
 func (t Target) currentSettingsNotes(group Group, style Style) []string {
-	if slices.ContainsFunc(group.Members, func(c Container) bool { return c.Grants.Privileged }) {
+	if slices.ContainsFunc(group.Members, func(c LabeledContainer) bool { return c.Grants.Privileged }) {
 		return []string{"the container was run with --privileged, which grants all capabilities, even if you drop some: remove --privileged first " +
 			"(it also gives access to devices, and disables seccomp, AppArmor and read-only paths)"}
 	}

@@ -85,7 +85,7 @@ func FuzzHostileText(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name, image, summary string) {
 		use := uses.Use{
-			Container: uses.Container{ID: name, Name: name, Image: image, Labels: map[string]string{name: image}},
+			Container: uses.ContainerRef{ID: name, Name: name, Image: image, Labels: map[string]string{name: image}},
 			Process:   uses.Process{Program: image}, Call: summary, Capability: capability.NetRaw, Family: uses.IPv4,
 		}
 		line := messageOf(alert.New(name, alert.Critical, summary, 1, use)).encode()

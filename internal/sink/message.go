@@ -139,7 +139,7 @@ func examples() []Message {
 	now := time.Now()
 	use := uses.Use{
 		Schema: 2, Time: now, First: true, Count: 1,
-		Container:  uses.Container{ID: "0123456789ab", Name: `we"b\`, Image: "nginx:1", Labels: map[string]string{`a"b`: "c\nd"}},
+		Container:  uses.ContainerRef{ID: "0123456789ab", Name: `we"b\`, Image: "nginx:1", Labels: map[string]string{`a"b`: "c\nd"}},
 		Process:    uses.Process{PID: 1, Program: "pi\"ng\n", Parents: []uses.Parent{{PID: 2, Program: "sh"}}},
 		Capability: capability.NetRaw, Granted: true, Stack: []string{"inet_create"},
 	}

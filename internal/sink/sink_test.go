@@ -33,7 +33,7 @@ import (
 func numberedAlert(n int) alert.Alert {
 	use := uses.Use{
 		Schema: 2, Time: time.Now(), First: true, Count: 1, Capability: capability.NetRaw, Granted: true,
-		Container: uses.Container{ID: "0123456789ab", Name: fmt.Sprintf("web-%d", n), Image: "nginx:1"},
+		Container: uses.ContainerRef{ID: "0123456789ab", Name: fmt.Sprintf("web-%d", n), Image: "nginx:1"},
 		Process:   uses.Process{PID: 4711, Program: "ping", Parents: []uses.Parent{}}, Stack: []string{},
 		Call: "socket(AF_INET, SOCK_RAW, ICMP)", RawSocket: true, Family: uses.IPv4,
 	}

@@ -115,7 +115,7 @@ func run(name, image string, minute int) profile.Run {
 		},
 		Grants:  profile.Grants{Kernel: &defaults},
 		Started: &saturday, Ended: at, Checks: 3, Incomplete: []string{},
-		Uses: []profile.Use{{
+		Uses: []profile.UsePattern{{
 			Capability: capability.Chown, Class: classify.Required, Granted: true, Program: "chown", Call: "fchownat",
 			Site: "setattr_prepare", Count: 3, First: saturday, Last: at,
 		}},

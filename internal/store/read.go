@@ -172,7 +172,7 @@ func runsOf(ctx context.Context, tx *sql.Tx, selector selector, container int64)
 	err = each(ctx, tx, func(rows *sql.Rows) error {
 		run, size, err := scanRun(rows)
 		if err == nil && selector.overlaps(run) {
-			err = selector.spend(size)
+			err = selector.countRead(size)
 		}
 		switch {
 		case errors.Is(err, ErrAltered):
@@ -222,7 +222,7 @@ func proofsOf(ctx context.Context, tx *sql.Tx, selector selector, container int6
 	err = each(ctx, tx, func(rows *sql.Rows) error {
 		proof, size, err := scanDocument[profile.Proof](rows, "proof")
 		if err == nil {
-			err = selector.spend(size)
+			err = selector.countRead(size)
 		}
 		proofs = append(proofs, proof)
 		return err
@@ -291,7 +291,7 @@ func alertsOf(ctx context.Context, tx *sql.Tx, selector selector, wanted func(pr
 		if err == nil && selector.during(a.Time, a.Time) &&
 			wanted(profile.Container{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.Labels}) {
 			alerts = append(alerts, a)
-			err = selector.spend(size)
+			err = selector.countRead(size)
 		}
 		return err
 	}, "SELECT id, digest, json FROM alerts WHERE time >= ? ORDER BY time, id", since(selector.Since))

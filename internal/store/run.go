@@ -29,8 +29,8 @@ type times struct {
 // setupUse is a use of the runtime setup, with its position among all uses of the run. These uses are stored separately
 // and compressed: they are most of the uses of a short run, and similar in all runs.
 type setupUse struct {
-	Position int         `json:"position"`
-	Use      profile.Use `json:"use"`
+	Position int                `json:"position"`
+	Use      profile.UsePattern `json:"use"`
 }
 
 // maxSetup is the maximum size of the uncompressed uses of a runtime setup, in bytes. A larger value is an error.
@@ -64,7 +64,7 @@ func digest(text []byte) []byte {
 func documentOf(run profile.Run) (d document, err error) {
 	when := times{run.Observation.End, run.Ended}
 	run.Observation.End, run.Ended = time.Time{}, time.Time{}
-	uses, setup := []profile.Use{}, []setupUse{}
+	uses, setup := []profile.UsePattern{}, []setupUse{}
 	for i, use := range run.Uses {
 		if use.Class == classify.Setup {
 			setup = append(setup, setupUse{i, use})

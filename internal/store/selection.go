@@ -67,8 +67,8 @@ func (s Selection) selector() (selector, error) {
 	return selector{s, new(int64), filter, byName, ids}, err
 }
 
-// spend adds to the number of bytes that were read. It returns [ErrTooMuch] if they exceed the limit.
-func (s selector) spend(bytes int) error {
+// countRead adds to the number of bytes that were read. It returns [ErrTooMuch] if they exceed the limit.
+func (s selector) countRead(bytes int) error {
 	if s.Limit == 0 {
 		return nil
 	}

@@ -351,14 +351,14 @@ func TestMissingAlertsAreReported(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	at := func(minute int) time.Time { return saturday.Add(time.Duration(minute) * time.Minute) }
-	one := func(id string, minute int, c uses.Container) alert.Alert {
+	one := func(id string, minute int, c uses.ContainerRef) alert.Alert {
 		return alert.Alert{ID: id, Time: at(minute), Use: uses.Use{Container: c}}
 	}
 	alerts := []alert.Alert{
-		one("web", 0, uses.Container{ID: "0a", Name: "web", Image: "nginx"}),
-		one("unknown", 1, uses.Container{ID: "0b"}),
-		one("no room", 2, uses.Container{}),
-		one("db", 3, uses.Container{ID: "0c", Name: "db", Image: "postgres"}),
+		one("web", 0, uses.ContainerRef{ID: "0a", Name: "web", Image: "nginx"}),
+		one("unknown", 1, uses.ContainerRef{ID: "0b"}),
+		one("no room", 2, uses.ContainerRef{}),
+		one("db", 3, uses.ContainerRef{ID: "0c", Name: "db", Image: "postgres"}),
 	}
 	if _, err := s.PutAlerts(t.Context(), alerts); err != nil {
 		t.Fatal(err)

@@ -27,9 +27,9 @@ type Use struct {
 	// Number of uses that it stands for: this use and those since the previously reported use of the same pattern.
 	Count uint64 `json:"count"`
 	// Time of the previously reported use of the same pattern; missing if it is the first.
-	Since     time.Time `json:"since,omitzero"`
-	Container Container `json:"container"`
-	Process   Process   `json:"process"`
+	Since     time.Time    `json:"since,omitzero"`
+	Container ContainerRef `json:"container"`
+	Process   Process      `json:"process"`
 
 	Capability capability.Capability `json:"capability"`
 	// Missing for a raw socket that was already open: capmon has not seen the check.
@@ -56,8 +56,8 @@ type Use struct {
 	Unsure string `json:"unsure,omitempty"`
 }
 
-// Container is the container of a use.
-type Container struct {
+// ContainerRef is the container of a use.
+type ContainerRef struct {
 	// Empty if the kernel's map of containers had no space for the container.
 	ID string `json:"id"`
 	// Whether the engine did not report the container in time; missing if it did, or if it does not have the container.

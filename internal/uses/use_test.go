@@ -18,7 +18,7 @@ import (
 func ping() Use {
 	return Use{
 		Schema: Schema, Time: time.Date(2026, 3, 1, 12, 3, 7, 512e6, time.Local), First: true, Count: 1,
-		Container: Container{ID: strings.Repeat("a", 64)},
+		Container: ContainerRef{ID: strings.Repeat("a", 64)},
 		Process: Process{
 			PID: 4711, InnerPID: 12, Program: "ping", Executable: "/bin/busybox", User: new(uint32),
 			Parents: []Parent{{PID: 4700, Program: "sh"}},

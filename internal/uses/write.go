@@ -57,7 +57,7 @@ func (u Use) Line(colors bool) string {
 }
 
 // Title returns the name of the container for people: its own, or else its short ID. It may contain any bytes.
-func (c Container) Title() string {
+func (c ContainerRef) Title() string {
 	if c.Unconfirmed != "" && !strings.HasPrefix(c.ID, containerid.UnknownPrefix) {
 		return containerid.Short(c.ID) + "-unconfirmed"
 	}

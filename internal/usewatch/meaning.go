@@ -74,7 +74,7 @@ func usesOf(distinct observe.DistinctCheck, check monitor.Check) []uses.Use {
 func newUse(id string, check monitor.Check, meaning meaning) uses.Use {
 	use := uses.Use{
 		Schema:     uses.Schema,
-		Container:  uses.Container{ID: id},
+		Container:  uses.ContainerRef{ID: id},
 		Capability: meaning.capability,
 		Class:      meaning.verdict.Class,
 		Granted:    meaning.granted,
@@ -105,13 +105,13 @@ func process(distinct observe.DistinctCheck) uses.Process {
 }
 
 // Identify returns what the engine reports about a container before ctx ends.
-func Identify(ctx context.Context, observer *observe.Observer, cgroup uint64, id string) uses.Container {
+func Identify(ctx context.Context, observer *observe.Observer, cgroup uint64, id string) uses.ContainerRef {
 	info, identified := observer.Identify(ctx, cgroup, id)
 	return describe(observer, info, identified)
 }
 
-func describe(observer *observe.Observer, info container.Info, identified bool) uses.Container {
-	return uses.Container{
+func describe(observer *observe.Observer, info container.Info, identified bool) uses.ContainerRef {
+	return uses.ContainerRef{
 		ID: info.ID, Unidentified: !identified, Unconfirmed: info.Unconfirmed, Name: info.Name, Image: info.Image, ImageID: info.ImageID,
 		Labels: observer.ShownLabels(info.Labels), EngineLabels: info.Labels,
 	}

@@ -43,7 +43,7 @@ func openSockets(holder monitor.SocketHolder, at time.Time) (all []uses.Use) {
 			continue
 		}
 		all = append(all, uses.Use{
-			Schema: uses.Schema, Time: at, First: true, Count: count[family], Container: uses.Container{ID: holder.ID},
+			Schema: uses.Schema, Time: at, First: true, Count: count[family], Container: uses.ContainerRef{ID: holder.ID},
 			Process: uses.Process{
 				PID: holder.PID, InnerPID: holder.InnerPID, Program: holder.Program, Executable: holder.Executable,
 				User: &holder.UID, Parents: []uses.Parent{},

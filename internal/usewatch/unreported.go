@@ -18,8 +18,8 @@ const eventTimeout = 3 * time.Second
 // containerState has the reported and the unreported uses of a container.
 type containerState struct {
 	uses      map[useKey]*useState
-	container uses.Container // as known at the last report
-	scheduled bool           // a report of the unreported uses is in the queue
+	container uses.ContainerRef // as known at the last report
+	scheduled bool              // a report of the unreported uses is in the queue
 }
 
 // useState has the number of reported and unreported uses with the same key.

@@ -213,7 +213,7 @@ func (w *Watcher) awaitOutcome(observer *observe.Observer, distinct observe.Dist
 
 // identify returns the container of a cgroup that has an ID in its name, and whether it may be wanted. It waits for the
 // engine until identifyTimeout after from. If only the engine can select the container, it waits until the end.
-func (w *Watcher) identify(observer *observe.Observer, cgroup uint64, id string, from time.Time) (uses.Container, bool) {
+func (w *Watcher) identify(observer *observe.Observer, cgroup uint64, id string, from time.Time) (uses.ContainerRef, bool) {
 	w.mu.Lock()
 	timeout := identifyTimeout - time.Since(from)
 	if w.unidentified[cgroup] {

@@ -25,7 +25,7 @@ var (
 )
 
 // hostDependence returns what else on the host a check depends on; "" if it does not.
-func hostDependence(use profile.Use) string {
+func hostDependence(use profile.UsePattern) string {
 	in := func(functions []string) bool { return slices.Contains(functions, use.Site) }
 	switch {
 	case in(perUser):

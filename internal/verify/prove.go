@@ -120,7 +120,7 @@ func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found
 			untried = untried.With(c)
 		case verdict == profile.Unsure:
 			proof.Minimal = false
-			proof.Reasons = append(proof.Reasons, t.doubt(member))
+			proof.Reasons = append(proof.Reasons, t.unsureReason(member))
 		}
 	}
 	switch {
@@ -132,8 +132,8 @@ func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found
 	return interrupted
 }
 
-// doubt returns why a capability stays although it may not be needed.
-func (t *trials) doubt(m profile.Member) string {
+// unsureReason returns why a capability stays although it may not be needed.
+func (t *trials) unsureReason(m profile.Member) string {
 	trial, _ := profile.Proof{Trials: t.done}.TrialNumber(m.Trial)
 	if trial.Same {
 		return fmt.Sprintf("%s is kept: a denial changes the result without an error, so only a --test COMMAND that checks the result can decide", m.Capability)

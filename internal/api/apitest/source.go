@@ -47,7 +47,7 @@ func (s *Source) Latest() profile.Profile {
 		Container:   profile.Container{ID: strings.Repeat("01", 32), Name: Hostile, Image: Hostile, Labels: map[string]string{Hostile: Hostile}},
 		Grants:      profile.Grants{Engine: &defaults, Kernel: &defaults, Permitted: &defaults},
 		Started:     &Saturday, Ended: Saturday.Add(time.Minute), Running: true, Processes: 1, Checks: 1, Incomplete: []string{},
-		Uses: []profile.Use{{
+		Uses: []profile.UsePattern{{
 			Capability: capability.Chown, Class: classify.Required, Granted: true, Program: Hostile, Call: Hostile, Site: Hostile,
 			Count: 1, First: Saturday, Last: Saturday,
 		}},

@@ -18,26 +18,28 @@ func Comparisons() map[string][2]profile.Profile {
 	ping := use(capability.NetRaw, classify.Required, 1, checked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))
 	mount := use(capability.SysAdmin, classify.Denied, 1, checked("mount", "mount(tmpfs)", "path_mount"))
 	memory := use(capability.SysAdmin, classify.Irrelevant, 900, checked("nginx", "mmap", "security_vm_enough_memory_mm"), because("checked on every change of memory size"))
-	other := func(change func(*profile.Use), u profile.Use) profile.Use { change(&u); return u }
-	renamed := other(func(u *profile.Use) { u.Program = "install" }, own)
-	needless := other(func(u *profile.Use) { u.Class, u.Reason = classify.Redundant, "the owner stays the same" }, own)
-	after := func(uses ...profile.Use) profile.Run { return changed(run(1, uses...), called("web", "nginx:1.29")) }
+	other := func(change func(*profile.UsePattern), u profile.UsePattern) profile.UsePattern { change(&u); return u }
+	renamed := other(func(u *profile.UsePattern) { u.Program = "install" }, own)
+	needless := other(func(u *profile.UsePattern) { u.Class, u.Reason = classify.Redundant, "the owner stays the same" }, own)
+	after := func(uses ...profile.UsePattern) profile.Run {
+		return changed(run(1, uses...), called("web", "nginx:1.29"))
+	}
 
-	many := []profile.Use{own}
+	many := []profile.UsePattern{own}
 	for _, program := range []string{"a", "b", "c", "d", "e"} {
-		many = append(many, other(func(u *profile.Use) { u.Program, u.Call = program, "fchownat" }, own), other(func(u *profile.Use) { u.Program = program }, ping))
+		many = append(many, other(func(u *profile.UsePattern) { u.Program, u.Call = program, "fchownat" }, own), other(func(u *profile.UsePattern) { u.Program = program }, ping))
 	}
 	return map[string][2]profile.Profile{
 		"same":          {profile.New(run(1, own, memory)), profile.New(run(1, own, memory))},
 		"no-needs":      {profile.New(run(1)), profile.New(run(1))},
 		"new":           {profile.New(run(1, own)), profile.New(after(own, ping, bind))},
-		"new-patterns":  {profile.New(run(1, own)), profile.New(after(own, other(func(u *profile.Use) { u.Program, u.Call = "tar", "fchownat" }, own)))},
+		"new-patterns":  {profile.New(run(1, own)), profile.New(after(own, other(func(u *profile.UsePattern) { u.Program, u.Call = "tar", "fchownat" }, own)))},
 		"gone":          {profile.New(run(1, own, ping)), profile.New(after(own))},
-		"changed":       {profile.New(run(1, own, bind)), profile.New(after(renamed, other(func(u *profile.Use) { u.Call = "bind(AF_INET6, port 443)" }, bind)))},
+		"changed":       {profile.New(run(1, own, bind)), profile.New(after(renamed, other(func(u *profile.UsePattern) { u.Call = "bind(AF_INET6, port 443)" }, bind)))},
 		"many-patterns": {profile.New(run(1, own)), profile.New(after(many...))},
 		"no-need":       {profile.New(run(1, own)), profile.New(after(needless))},
 		"denied":        {profile.New(run(1, own)), profile.New(changed(after(own, mount), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown)) }))},
-		"denied-now":    {profile.New(run(1, ping)), profile.New(after(other(func(u *profile.Use) { u.Class, u.Granted = classify.Denied, false }, ping)))},
+		"denied-now":    {profile.New(run(1, ping)), profile.New(after(other(func(u *profile.UsePattern) { u.Class, u.Granted = classify.Denied, false }, ping)))},
 		"unsure": {
 			profile.New(changed(run(1, own), func(r *profile.Run) { r.Existed = true })),
 			profile.New(changed(after(ping), func(r *profile.Run) {
@@ -72,7 +74,7 @@ func Checks(t testing.TB) map[string]policy.Result {
 	own := use(capability.Chown, classify.Required, 3, checked("nginx", "chown", "setattr_prepare"))
 	ping := use(capability.NetRaw, classify.Required, 1, checked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))
 	mount := use(capability.SysAdmin, classify.Denied, 1, checked("mount", "mount(tmpfs)", "path_mount"))
-	var many []profile.Use
+	var many []profile.UsePattern
 	for _, program := range []string{"a", "b", "c", "d", "e"} {
 		many = append(many, use(capability.NetRaw, classify.Required, 2, checked(program, "socket", "inet_create")))
 	}

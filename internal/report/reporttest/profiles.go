@@ -18,7 +18,7 @@ var Saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 func ptr[T any](value T) *T { return &value }
 
 // run returns a run of nginx for 90 seconds, as root, with Docker's default grants.
-func run(id int, uses ...profile.Use) profile.Run {
+func run(id int, uses ...profile.UsePattern) profile.Run {
 	defaults := capability.DockerDefault()
 	return profile.Run{
 		ID:          fmt.Sprint("observation/", id),
@@ -33,8 +33,8 @@ func run(id int, uses ...profile.Use) profile.Run {
 	}
 }
 
-func use(c capability.Capability, class classify.Class, count uint64, change ...func(*profile.Use)) profile.Use {
-	u := profile.Use{
+func use(c capability.Capability, class classify.Class, count uint64, change ...func(*profile.UsePattern)) profile.UsePattern {
+	u := profile.UsePattern{
 		Capability: c, Class: class, Granted: class != classify.Denied, Program: "nginx", Count: count,
 		First: Saturday.Add(time.Second), Last: Saturday.Add(time.Minute),
 	}
@@ -47,16 +47,20 @@ func use(c capability.Capability, class classify.Class, count uint64, change ...
 	return u
 }
 
-func checked(program, call, site string) func(*profile.Use) {
-	return func(u *profile.Use) { u.Program, u.Call, u.Site = program, call, site }
+func checked(program, call, site string) func(*profile.UsePattern) {
+	return func(u *profile.UsePattern) { u.Program, u.Call, u.Site = program, call, site }
 }
 
-func because(reason string) func(*profile.Use) { return func(u *profile.Use) { u.Reason = reason } }
+func because(reason string) func(*profile.UsePattern) {
+	return func(u *profile.UsePattern) { u.Reason = reason }
+}
 
-func unsure(why string) func(*profile.Use) { return func(u *profile.Use) { u.Unsure = why } }
+func unsure(why string) func(*profile.UsePattern) {
+	return func(u *profile.UsePattern) { u.Unsure = why }
+}
 
-func alternative(c capability.Capability) func(*profile.Use) {
-	return func(u *profile.Use) { u.Alternative = &c }
+func alternative(c capability.Capability) func(*profile.UsePattern) {
+	return func(u *profile.UsePattern) { u.Alternative = &c }
 }
 
 func changed(r profile.Run, changes ...func(*profile.Run)) profile.Run {
@@ -76,7 +80,7 @@ const Hostile = "a\x1b[2J\x1b]0;t\x07\nCHOWN  no\r\t\x00\u202e\u009b1m\xff\"\\"
 
 // Profiles returns the cases of the golden files.
 func Profiles() map[string]profile.Profile {
-	uses := []profile.Use{
+	uses := []profile.UsePattern{
 		use(capability.Chown, classify.Required, 3, checked("nginx", "chown", "setattr_prepare")),
 		use(capability.NetBindService, classify.Required, 1, checked("nginx", "bind(AF_INET, port 80)", "__inet_bind")),
 		use(capability.Fsetid, classify.Soft, 2, checked("install", "fchmodat(02755)", "setattr_prepare")),
@@ -86,7 +90,7 @@ func Profiles() map[string]profile.Profile {
 		use(capability.DACOverride, classify.OtherCredential, 20, because("the kernel had overridden the credentials")),
 		use(capability.SysChroot, classify.NestedUserns, 1, because("checked in a user namespace that the workload created")),
 	}
-	var many []profile.Use
+	var many []profile.UsePattern
 	for i := range 7 {
 		many = append(many, use(capability.Kill, classify.Required, uint64(10-i), checked(fmt.Sprint("worker-", i), "kill(SIGTERM)", "check_kill_permission")))
 	}
@@ -136,7 +140,7 @@ func Profiles() map[string]profile.Profile {
 		)),
 		"narrower-but-dangerous": profile.New(run(1, cat)),
 		"sysctls": profile.New(run(1,
-			use(capability.NetAdmin, classify.Required, 1, checked("sh", "write", "devinet_sysctl_forward"), func(u *profile.Use) {
+			use(capability.NetAdmin, classify.Required, 1, checked("sh", "write", "devinet_sysctl_forward"), func(u *profile.UsePattern) {
 				u.Stack = []string{"devinet_sysctl_forward", "proc_sys_call_handler", "vfs_write"}
 			}),
 		)),

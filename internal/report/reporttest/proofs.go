@@ -27,7 +27,7 @@ func Proof(changes ...func(*profile.Proof)) profile.Proof {
 			{
 				Number: 3, Set: narrow.Without(capability.Chown), Without: list, With: capability.Of(capability.DACReadSearch),
 				Outcomes: twice("exit status 1"), Denied: capability.Of(capability.Chown), Stderr: "chown: Operation not permitted",
-				DeniedChecks: []profile.Use{
+				DeniedChecks: []profile.UsePattern{
 					use(capability.Kill, classify.Denied, 1),
 					use(capability.Chown, classify.Denied, 1, checked("nginx", "chown", "setattr_prepare")),
 				},

@@ -13,13 +13,13 @@ import (
 func Uses() map[string]uses.Use {
 	full := uses.Use{
 		Schema: 2, Time: time.Unix(1700000000, 5e8).UTC(),
-		Container:  uses.Container{ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27", ImageID: "sha256:1", Labels: map[string]string{"a": "b"}},
+		Container:  uses.ContainerRef{ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27", ImageID: "sha256:1", Labels: map[string]string{"a": "b"}},
 		Process:    uses.Process{PID: 4711, InnerPID: 12, Program: "ping", Executable: "/bin/busybox", User: new(uint32), Parents: []uses.Parent{{PID: 4700, Program: "sh"}}, MoreParents: true},
 		Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: uses.IPv4, Nested: true,
 		Call: "socket(AF_INET, SOCK_RAW, ICMP)", Site: "inet_create", Stack: []string{"inet_create"}, Reason: "because", Unsure: "perhaps",
 	}
 	late := uses.Use{
-		Schema: 2, Time: full.Time, Late: true, Container: uses.Container{ID: full.Container.ID}, Process: uses.Process{PID: 1, Parents: []uses.Parent{}},
+		Schema: 2, Time: full.Time, Late: true, Container: uses.ContainerRef{ID: full.Container.ID}, Process: uses.Process{PID: 1, Parents: []uses.Parent{}},
 		Capability: capability.Chown, Class: classify.Denied, Stack: []string{},
 	}
 	again := full

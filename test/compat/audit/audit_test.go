@@ -31,7 +31,7 @@ func hostileAudit() audit.Audit {
 	all := audit.Audit{Time: noon, Thresholds: audit.Thresholds{Observed: 10 * time.Minute, ObservedRisky: time.Minute, Runs: 1}}
 	list := capability.Of(capability.Chown)
 	for i, text := range hostile {
-		all.Containers = append(all.Containers, &audit.Container{
+		all.Containers = append(all.Containers, &audit.ContainerResult{
 			ID: text, Name: text, Image: text, ImageID: text, User: text, Status: []findings.Status{findings.Fail, findings.Manual, findings.Pass}[i%3],
 			Grants: audit.Grants{Set: &list}, Observation: &audit.Observation{Used: list, List: list, Doubts: []string{text}}, Reasons: []string{text}, Hints: []string{text},
 			Remedy:  audit.Remedy{List: &list, Run: []string{text}, Untranslated: []string{text}, Notes: []string{text}},

@@ -67,7 +67,7 @@ var described = map[string]struct {
 	"alert":   {alert.Alert{}, "A line of capmon watch --rules FILE -o json", "json"},
 	"rules":   {rules.File{}, "A file of rules, as capmon watch --rules reads it", "yaml"},
 	"message": {sink.Message{}, "A message to a webhook without preset or template", "json"},
-	"trial":   {rules.Trial{}, "A test of rules on profiles, as capmon rules test -o json prints it", "json"},
+	"trial":   {rules.TestResult{}, "A test of rules on profiles, as capmon rules test -o json prints it", "json"},
 }
 
 // words returns the types that have a fixed list of strings as values.
@@ -346,7 +346,7 @@ func goldens(t *testing.T) map[string]map[string]string {
 		}
 		for of, p := range reporttest.Profiles() {
 			if of != "hostile" {
-				all["trial"][name+" "+of] = written(t, func(w io.Writer) error { return printable.WriteJSON(w, rules.Try(file, p)) })
+				all["trial"][name+" "+of] = written(t, func(w io.Writer) error { return printable.WriteJSON(w, rules.Test(file, p)) })
 			}
 		}
 	}

@@ -48,7 +48,7 @@ func needing(id int, name string, needs capability.Set) profile.Run {
 		Started:   ptr(saturday.Add(time.Duration(id) * time.Second)), Ended: saturday.Add(time.Hour),
 	}
 	for _, c := range needs.Sorted() {
-		run.Uses = append(run.Uses, profile.Use{Capability: c, Class: classify.Required, Granted: true, Count: 1})
+		run.Uses = append(run.Uses, profile.UsePattern{Capability: c, Class: classify.Required, Granted: true, Count: 1})
 	}
 	return run
 }
@@ -91,12 +91,12 @@ func TestSettingsGrantTheNeedsAndNothingElse(t *testing.T) {
 
 // hasDelta reports whether a target has the style delta. The tests of internal/settings compare the answer with the
 // documentation.
-func hasDelta(target settings.Target, all []settings.Container) bool {
+func hasDelta(target settings.Target, all []settings.LabeledContainer) bool {
 	_, _, err := target.Settings(all, settings.Delta)
 	return err == nil || !strings.HasPrefix(err.Error(), "--style delta is not available for "+target.Name)
 }
 
-func checkSettings(t *testing.T, target settings.Target, all []settings.Container, style settings.Style) {
+func checkSettings(t *testing.T, target settings.Target, all []settings.LabeledContainer, style settings.Style) {
 	t.Helper()
 	text, notes, err := target.Settings(all, style)
 	if err != nil {
@@ -125,7 +125,7 @@ func checkSettings(t *testing.T, target settings.Target, all []settings.Containe
 var validServiceName = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
 
 // nameIn returns the name of a container in the settings of a target. A compose file has the names of services.
-func nameIn(target settings.Target, c settings.Container) string {
+func nameIn(target settings.Target, c settings.LabeledContainer) string {
 	switch {
 	case target.Name != "compose":
 		return c.Label

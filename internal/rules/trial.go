@@ -144,8 +144,8 @@ func (b Burst) matches(uses []profile.UsePattern) answer {
 func recordedUses(run profile.Run) []uses.Use {
 	all := make([]uses.Use, 0, len(run.Uses))
 	of := uses.ContainerRef{
-		ID: run.Container.ID, Name: run.Container.Name, Image: run.Container.Image, ImageID: run.Container.ImageID,
-		Labels: run.Container.Labels, Unidentified: run.EngineError != "" && run.Container.Name == "",
+		ID: run.Container.ID, Unconfirmed: run.Container.Unconfirmed, Name: run.Container.Name, Image: run.Container.Image,
+		ImageID: run.Container.ImageID, Labels: run.Container.Labels, Unidentified: run.EngineError != "" && run.Container.Name == "",
 	}
 	for _, use := range run.Uses {
 		family := uses.RawSocketOf(use.Capability, use.Stack)

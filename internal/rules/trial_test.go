@@ -183,3 +183,15 @@ perhaps: unsure 2
 		t.Error(diff)
 	}
 }
+
+func TestResultsNameUnconfirmedContainers(t *testing.T) {
+	file := parsed(t, "rules: [{name: raw, raw-socket: true}]")
+	unconfirmed := run(func(r *profile.Run) {
+		r.Container = profile.Container{ID: strings.Repeat("a", 64), Unconfirmed: "/user.slice/docker-aa.scope"}
+		r.Uses = r.Uses[1:2]
+	})
+	const want = `in aaaaaaaaaaaa-unconfirmed`
+	if uses := Test(file, profile.New(unconfirmed)).Rules[0].Uses; len(uses) != 1 || !strings.Contains(uses[0].Summary, want) {
+		t.Errorf("got %+v, want %s", uses, want)
+	}
+}

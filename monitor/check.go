@@ -16,15 +16,15 @@ type Answer uint8
 // The kernel's walk through the user namespaces ends in one of four results.
 const (
 	// Held means granted: the capability was in the credential's effective set.
-	Held = Answer(bpf.CapmonAnswerANSWER_HELD)
+	Held Answer = Answer(bpf.CapmonAnswerANSWER_HELD)
 	// OwnsUserns means granted because the credential's user owns the user namespace that the check is for. The kernel
 	// did not read a capability set.
-	OwnsUserns = Answer(bpf.CapmonAnswerANSWER_OWNS_USERNS)
+	OwnsUserns Answer = Answer(bpf.CapmonAnswerANSWER_OWNS_USERNS)
 	// NotHeld means denied: the capability was not in the effective set.
-	NotHeld = Answer(bpf.CapmonAnswerANSWER_NOT_HELD)
+	NotHeld Answer = Answer(bpf.CapmonAnswerANSWER_NOT_HELD)
 	// OutsideUserns means denied, although the credential may hold the capability: the check is for a user namespace
 	// that is neither the credential's nor below it. No --cap-add option can change that.
-	OutsideUserns = Answer(bpf.CapmonAnswerANSWER_OUTSIDE_USERNS)
+	OutsideUserns Answer = Answer(bpf.CapmonAnswerANSWER_OUTSIDE_USERNS)
 )
 
 // Granted reports whether the kernel granted the check.
@@ -35,15 +35,15 @@ type CredentialSource uint8
 
 const (
 	// OwnCredential is the task's own credential, or a copy of it, such as access(2) makes.
-	OwnCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OWN)
+	OwnCredential CredentialSource = CredentialSource(bpf.CapmonSubjectSUBJECT_OWN)
 	// OverriddenCredential is a credential that the kernel uses temporarily (override_creds), as overlayfs does.
-	OverriddenCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OVERRIDDEN)
+	OverriddenCredential CredentialSource = CredentialSource(bpf.CapmonSubjectSUBJECT_OVERRIDDEN)
 	// OtherCredential is the credential of another task, or of the process that opened a file.
-	OtherCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OTHER)
+	OtherCredential CredentialSource = CredentialSource(bpf.CapmonSubjectSUBJECT_OTHER)
 	// UncertainCredential belongs either to the container, or to the process on the host that mounted a file system;
 	// the call site decides. Both are possible, because the container was granted every capability or its grant is
 	// unknown. The credential has other groups and another session keyring than the task.
-	UncertainCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_UNCERTAIN)
+	UncertainCredential CredentialSource = CredentialSource(bpf.CapmonSubjectSUBJECT_UNCERTAIN)
 )
 
 // Phase separates runtime setup from the workload.
@@ -51,12 +51,12 @@ type Phase uint8
 
 const (
 	// Setup is the work of the container runtime: it prepares the container, or a process that exec starts in it.
-	Setup = Phase(bpf.CapmonPhasePHASE_SETUP)
+	Setup Phase = Phase(bpf.CapmonPhasePHASE_SETUP)
 	// Workload begins with the execve that starts the container's own program, including the checks of that execve.
-	Workload = Phase(bpf.CapmonPhasePHASE_WORKLOAD)
+	Workload Phase = Phase(bpf.CapmonPhasePHASE_WORKLOAD)
 	// LongSetup is like Setup, for a task that has been in runtime setup for longer than [SetupTime]. The task may be a
 	// workload that pretends to be the runtime.
-	LongSetup = Phase(bpf.CapmonPhasePHASE_LONG_SETUP)
+	LongSetup Phase = Phase(bpf.CapmonPhasePHASE_LONG_SETUP)
 )
 
 // SetupTime is the longest time that a container runtime needs to prepare a process.
@@ -68,18 +68,18 @@ type Condition uint8
 
 const (
 	// Untested means that capmon knows no such condition for the system call.
-	Untested = Condition(bpf.CapmonConditionCONDITION_UNTESTED)
+	Untested Condition = Condition(bpf.CapmonConditionCONDITION_UNTESTED)
 	// Matters means that a denial would have caused an error.
-	Matters = Condition(bpf.CapmonConditionCONDITION_CAUSES_ERROR)
+	Matters Condition = Condition(bpf.CapmonConditionCONDITION_CAUSES_ERROR)
 	// NoEffect means that a denial would not have changed the result.
-	NoEffect = Condition(bpf.CapmonConditionCONDITION_NO_EFFECT)
+	NoEffect Condition = Condition(bpf.CapmonConditionCONDITION_NO_EFFECT)
 	// ChangesResult means that a denial would have changed the result without an error.
-	ChangesResult = Condition(bpf.CapmonConditionCONDITION_CHANGES_RESULT)
+	ChangesResult Condition = Condition(bpf.CapmonConditionCONDITION_CHANGES_RESULT)
 	// Unreadable means that there is a condition, but the programs could not evaluate it.
-	Unreadable = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
+	Unreadable Condition = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
 	// Optional means that a denial would have caused an error, but the system call would have changed nothing, or the
 	// kernel allows the same in another way.
-	Optional = Condition(bpf.CapmonConditionCONDITION_CALL_UNNECESSARY)
+	Optional Condition = Condition(bpf.CapmonConditionCONDITION_CALL_UNNECESSARY)
 )
 
 // Alternative says whether the checked credential also holds another capability that the kernel would accept instead.
@@ -88,16 +88,16 @@ type Alternative uint8
 const (
 	// AlternativeUnknown means that the kernel accepts no other capability, or that an earlier version recorded the
 	// check.
-	AlternativeUnknown = Alternative(bpf.CapmonAlternativeALTERNATIVE_UNKNOWN)
+	AlternativeUnknown Alternative = Alternative(bpf.CapmonAlternativeALTERNATIVE_UNKNOWN)
 	// AlternativeNotHeld means that the credential does not hold the other capability, and holds less than the
 	// container was granted.
-	AlternativeNotHeld = Alternative(bpf.CapmonAlternativeALTERNATIVE_NOT_HELD)
+	AlternativeNotHeld Alternative = Alternative(bpf.CapmonAlternativeALTERNATIVE_NOT_HELD)
 	// AlternativeHeld means that the credential holds the other capability. For SYS_ADMIN, which several capabilities
 	// can replace, this is SYS_NICE.
-	AlternativeHeld = Alternative(bpf.CapmonAlternativeALTERNATIVE_HELD)
+	AlternativeHeld Alternative = Alternative(bpf.CapmonAlternativeALTERNATIVE_HELD)
 	// AlternativeWholeGrant means that the credential holds all capabilities that the container was granted. So it
 	// would also hold the other capability, if the container were granted that.
-	AlternativeWholeGrant = Alternative(bpf.CapmonAlternativeALTERNATIVE_WHOLE_GRANT)
+	AlternativeWholeGrant Alternative = Alternative(bpf.CapmonAlternativeALTERNATIVE_WHOLE_GRANT)
 )
 
 // Values of Call.Args[1] of a check for a write to the map of a user namespace.

@@ -73,12 +73,12 @@ type Naming uint8
 // The ways in which a system call can name a file.
 const (
 	// Unnamed means that the call does not name the file, or that the programs could not read the name.
-	Unnamed = Naming(bpf.CapmonNamingNAMING_NONE)
+	Unnamed Naming = Naming(bpf.CapmonNamingNAMING_NONE)
 	// ByPath means a path that begins at the root directory of the process, at its working directory, or at an open
 	// directory.
-	ByPath = Naming(bpf.CapmonNamingNAMING_PATH)
+	ByPath Naming = Naming(bpf.CapmonNamingNAMING_PATH)
 	// ByDescriptor means a file descriptor of the process.
-	ByDescriptor = Naming(bpf.CapmonNamingNAMING_DESCRIPTOR)
+	ByDescriptor Naming = Naming(bpf.CapmonNamingNAMING_DESCRIPTOR)
 )
 
 // fileArguments has the indexes of the arguments that name the files of a system call.

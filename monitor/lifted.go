@@ -14,11 +14,11 @@ type Limit uint8
 const (
 	// LowPort is the limit for ports below 1024, which require CAP_NET_BIND_SERVICE
 	// (net.ipv4.ip_unprivileged_port_start).
-	LowPort = Limit(bpf.CapmonLiftedLimitLIFTED_PORT)
+	LowPort Limit = Limit(bpf.CapmonLiftedLimitLIFTED_PORT)
 	// PingSocket is the limit for ICMP echo sockets that are not raw: only some groups may use them
 	// (net.ipv4.ping_group_range). No capability allows them, but with CAP_NET_RAW a program can use a raw socket
 	// instead.
-	PingSocket = Limit(bpf.CapmonLiftedLimitLIFTED_PING)
+	PingSocket Limit = Limit(bpf.CapmonLiftedLimitLIFTED_PING)
 )
 
 // LiftedCall is one kind of system call with which a container's workload passed a lifted limit. capmon does not see

@@ -41,11 +41,11 @@ type Folding uint8
 
 const (
 	// Unfolded means that nothing was left out.
-	Unfolded = Folding(bpf.CapmonFoldFOLD_NONE)
+	Unfolded Folding = Folding(bpf.CapmonFoldFOLD_NONE)
 	// Nameless means that the process name and the arguments of the system call were left out.
-	Nameless = Folding(bpf.CapmonFoldFOLD_NAMELESS)
+	Nameless Folding = Folding(bpf.CapmonFoldFOLD_NAMELESS)
 	// Coarse means that the system call, the condition and the outer part of the call stack were left out as well.
-	Coarse = Folding(bpf.CapmonFoldFOLD_COARSE)
+	Coarse Folding = Folding(bpf.CapmonFoldFOLD_COARSE)
 )
 
 // foldingOf returns the folding of a pattern, which is encoded in the process name (enum fold in bpf/types.h). Since

@@ -13,17 +13,17 @@ const (
 	// InspectedProcess means that the caller inspected a process of another container or of the host that was permitted
 	// no more than the caller. If such a process is permitted more, the kernel checks CAP_SYS_PTRACE
 	// (cap_ptrace_access_check, security/commoncap.c).
-	InspectedProcess = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_INSPECT)
+	InspectedProcess UncheckedKind = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_INSPECT)
 	// ScheduledProcess means that the caller changed the scheduling of such a process. If the process is permitted
 	// more, the kernel checks CAP_SYS_NICE (cap_safe_nice).
-	ScheduledProcess = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_SCHEDULE)
+	ScheduledProcess UncheckedKind = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_SCHEDULE)
 	// WrotePressureFile means that the caller wrote a file with pressure stall information (PSI), or opened it for
 	// writing, with CAP_SYS_RESOURCE (psi_trigger_create, kernel/sched/psi.c).
-	WrotePressureFile = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_PRESSURE)
+	WrotePressureFile UncheckedKind = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_PRESSURE)
 	// ReadOwnCapabilities means that the caller read the capabilities of its own process (capget), or whether one of
 	// the capabilities 1 to 31 is in its bounding set (PR_CAPBSET_READ). Other reads do not count: every program that
 	// is linked with libcap reads some higher capabilities when it starts, and every program with libcap-ng reads 0.
-	ReadOwnCapabilities = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_READ_OWN_SETS)
+	ReadOwnCapabilities UncheckedKind = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_READ_OWN_SETS)
 )
 
 // Pressure is what capmon knows about the window of the trigger of a [WrotePressureFile] call.
@@ -31,10 +31,10 @@ type Pressure uint8
 
 const (
 	// WindowUnknown is for calls that opened the file: the trigger did not exist yet.
-	WindowUnknown = Pressure(bpf.CapmonPressurePRESSURE_OPENED)
+	WindowUnknown Pressure = Pressure(bpf.CapmonPressurePRESSURE_OPENED)
 	// WindowRestricted requires CAP_SYS_RESOURCE, WindowFree does not.
-	WindowRestricted = Pressure(bpf.CapmonPressurePRESSURE_NEEDED)
-	WindowFree       = Pressure(bpf.CapmonPressurePRESSURE_NO_EFFECT)
+	WindowRestricted Pressure = Pressure(bpf.CapmonPressurePRESSURE_NEEDED)
+	WindowFree       Pressure = Pressure(bpf.CapmonPressurePRESSURE_NO_EFFECT)
 )
 
 // UncheckedCall is one kind of system call of a container's workload for which the kernel decided without a check.

@@ -38,7 +38,7 @@ func (m *Monitor) cgroupInfo(value *bpf.CapmonContainer) CgroupInfo {
 }
 
 // CgroupInfo returns the cgroup of a container. The second result is false if nothing is recorded about the container,
-// or if its data has been removed.
+// or if its data has been removed. CgroupInfo returns [ErrClosed] after Close.
 func (m *Monitor) CgroupInfo(cgroup uint64) (CgroupInfo, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -103,7 +103,8 @@ func topmostContainer(all string) (where string) {
 	return where
 }
 
-// CgroupPath returns the path of a container's cgroup if the process is in it or in a cgroup below it.
+// CgroupPath returns the path of a container's cgroup if the process is in it or in a cgroup below it. Otherwise, the
+// second result is false. Paths of cgroups are below the root of the cgroup hierarchy, as in /proc/PID/cgroup.
 func (m *Monitor) CgroupPath(cgroup uint64, pid int) (string, bool) {
 	return m.cgroups.PathOf(cgroup, pid)
 }
@@ -125,7 +126,7 @@ func (m *Monitor) CgroupPaths(cgroups map[uint64]bool) (map[uint64]string, error
 
 // TrustSiblings makes the programs record each container next to this one separately, as far as the maps have room.
 // Call it for the cgroup of a container that an engine made. It has no effect on cgroups that only root can make: the
-// programs always record their containers separately.
+// programs always record their containers separately. TrustSiblings returns [ErrClosed] after Close.
 func (m *Monitor) TrustSiblings(cgroup string) error {
 	delegated, err := m.cgroups.Delegated(path.Dir(cgroup))
 	if err != nil || delegated == 0 {

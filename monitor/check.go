@@ -111,6 +111,7 @@ const (
 // Check is one kind of check of one container. It stands for all checks that agree in everything that can affect the
 // class. Count is their number.
 type Check struct {
+	// Capability is the checked capability, Answer the kernel's answer, and Credential the source of the credential.
 	Capability capability.Capability
 	Answer     Answer
 	Credential CredentialSource
@@ -125,8 +126,10 @@ type Check struct {
 	// has more capabilities than any of its processes had then.
 	MayExceedGrant bool
 	// HostRoot means that the credential's effective user is user 0 of the host.
-	HostRoot    bool
-	Phase       Phase
+	HostRoot bool
+	// Phase is the phase of the task when it made the check.
+	Phase Phase
+	// Condition and Alternative say whether a denial would have mattered.
 	Condition   Condition
 	Alternative Alternative
 	// DeniedFirst is the capability that the same kernel code checked just before, and that was denied. It is valid if
@@ -138,7 +141,8 @@ type Check struct {
 	Entry bool
 	// Stack has the kernel functions of the call stack, beginning with the caller of cap_capable.
 	Stack []string
-	Call  syscalls.Call
+	// Call is the system call that led to the check. Its arguments are only recorded if they explain the need.
+	Call syscalls.Call
 	// Program is the name (comm) of the process. The process can choose any bytes: they are untrusted.
 	Program string
 	// Folding says what capmon left out because the container had used up its quota of patterns.
@@ -148,12 +152,14 @@ type Check struct {
 	// Opts is the argument of cap_capable with this name; -1 if the hook does not provide it.
 	Opts int
 
+	// Count is the number of checks.
 	Count uint64
 	// Overruled counts denials after which the kernel checked another capability and granted it. For other denials,
 	// capmon counts how the system call ended: without an error, with EPERM or EACCES, or with another error. The
 	// result of the remaining checks in Count is unknown.
 	Overruled, Succeeded, Forbidden, Failed uint64
-	First, Last                             time.Time
+	// First and Last are the times of the first and of the last check.
+	First, Last time.Time
 	// PID is the process of the first check, in the initial pid namespace. UID is its effective user in the initial
 	// user namespace.
 	PID, UID uint32

@@ -223,7 +223,8 @@ func (m *Monitor) newEndedContainer(symbols *kernel.Symbols, cgroup uint64, data
 }
 
 // HighWater returns a channel that receives a value when a map has gained many entries since the last value. Then call
-// CollectEnded or FlushEnded. [Monitor.Next] counts the new entries, so call it continuously.
+// CollectEnded or FlushEnded. [Monitor.Next] counts the new entries, so call it continuously. The channel is never
+// closed.
 func (m *Monitor) HighWater() <-chan struct{} { return m.highWater }
 
 // countNew counts a new map entry that an event announces, for HighWater.

@@ -37,19 +37,19 @@
 //	+-----------+---------------+
 //
 // The states of a recording:
-//   - new: the programs are attached and count (monitor.go, hook.go, existing.go). If PinDirectory is not set, the
-//     recording stays in this state until it ends.
-//   - pinned: the recording is pinned (pin.go), and a process reads it.
+//   - new: the programs are attached and count. If PinDirectory is not set, the recording stays in this state until it
+//     ends.
+//   - pinned: the recording is pinned, and a process reads it.
 //   - unattended: the recording counts without a process.
-//   - resumed: a new process uses the same programs and maps (pin_resume.go).
-//   - upgraded: a process of another version has replaced the programs and maps (upgrade*.go). The old maps stay until
-//     their containers have ended and are saved.
+//   - resumed: a new process uses the same programs and maps.
+//   - upgraded: a process of another version has replaced the programs and maps. The old maps stay until their
+//     containers have ended and are saved.
 //
-// While a recording is pinned, [Monitor.FlushEnded] saves the containers that have ended (collect.go):
+// While a recording is pinned, [Monitor.FlushEnded] saves the containers that have ended:
 //  1. It reads the final data of the containers from the maps.
 //  2. It passes the data to its caller, who saves it.
 //  3. It removes the entries from the maps.
 //
-// The fingerprint is a hash of the programs and their configuration (pin_resume.go). If a process is killed during a
-// step, the next Start completes the step.
+// The fingerprint is a hash of the programs and their configuration. If a process is killed during a step, the next
+// Start completes the step. docs/architecture.md names the file of each step.
 package monitor

@@ -21,8 +21,10 @@ type Event struct {
 	// ID and Cgroup are as in [Container]. ID is empty if the container did not fit in the map.
 	ID     string
 	Cgroup uint64
-	Time   time.Time
-	PID    uint32
+	// Time is the time of the check or of the execution, or the time when the programs first saw the container. PID is
+	// the process, in the initial pid namespace.
+	Time time.Time
+	PID  uint32
 	// Check is set for the first check of a kind, Execution for the first execution of a file, and File for the first
 	// check about a file. All three are nil if the container is new.
 	Check     *FirstCheck
@@ -32,6 +34,7 @@ type Event struct {
 
 // FirstCheck is the first check of a kind. [Monitor.Details] returns its other properties.
 type FirstCheck struct {
+	// The fields are as in [Check].
 	Capability capability.Capability
 	Answer     Answer
 	Phase      Phase
@@ -115,7 +118,8 @@ func parseFirstCheck(head *bpf.CapmonEvent, sample []byte) (*FirstCheck, error) 
 }
 
 // Details returns the check of an event and the process that made it. It returns nil for runtime setup, and for checks
-// that the kernel makes when memory grows (security_vm_enough_memory_mm), because there are many of them.
+// that the kernel makes when memory grows (security_vm_enough_memory_mm), because there are many of them. It reads no
+// map, so it also works for containers that have ended.
 func (m *Monitor) Details(first *FirstCheck) (*CheckDetails, error) {
 	raw := first.raw
 	if raw == nil {
@@ -143,7 +147,8 @@ func (m *Monitor) Details(first *FirstCheck) (*CheckDetails, error) {
 
 // CurrentCheck returns the current counts of a check, including the results of its system calls if [Options.Outcomes]
 // is set. Its Count may lack the latest checks. The second result is false if [Monitor.Details] returns nil for the
-// check, or if the check is no longer in the map because its container ended.
+// check, or if the check is no longer in the map because its container ended. CurrentCheck returns [ErrClosed] after
+// Close.
 func (m *Monitor) CurrentCheck(first *FirstCheck) (Check, bool, error) {
 	if first.raw == nil {
 		return Check{}, false, nil
@@ -170,7 +175,7 @@ func (m *Monitor) CurrentCheck(first *FirstCheck) (Check, bool, error) {
 }
 
 // DroppedEvents counts the events that the kernel dropped because Next was called too seldom. The number never shrinks.
-// pending is true if there are events that Next has not returned yet.
+// pending is true if there are events that Next has not returned yet. It returns [ErrClosed] after Close.
 func (m *Monitor) DroppedEvents() (events uint64, pending bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

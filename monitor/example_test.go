@@ -1,15 +1,18 @@
 package monitor_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/capmon/capmon/monitor"
 )
 
-// Record for a minute, and print how often each container was granted each capability.
+// Record for a minute, and print the checks of each container's workload that the kernel granted.
 func ExampleStart() {
 	m, err := monitor.Start(monitor.Options{})
 	if err != nil {
@@ -109,6 +112,45 @@ func ExampleNoHookError() {
 		for _, tried := range none.Tried {
 			fmt.Printf("hook %s: %v\n", tried.Hook, tried.Err)
 		}
+	}
+}
+
+// Record the unshare calls of workloads, and print which of them unshare the user namespace.
+func ExampleMonitor_SelectCalls() {
+	m, err := monitor.Start(monitor.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer m.Close()
+	unshare := monitor.CallSelector{Name: "unshare", Masks: [6]uint64{unix.CLONE_NEWUSER}}
+	if err := m.SelectCalls([]monitor.CallSelector{unshare}); err != nil {
+		log.Fatal(err)
+	}
+	time.Sleep(time.Minute)
+	snapshot, err := m.Snapshot()
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, container := range snapshot.Containers {
+		for _, call := range container.Calls {
+			fmt.Println(container.ID, call.Program, call.Count, call.Call.Args[0] == unix.CLONE_NEWUSER)
+		}
+	}
+}
+
+// Print the processes of running containers that have an open raw socket.
+func ExampleMonitor_SocketHolders() {
+	m, err := monitor.Start(monitor.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer m.Close()
+	isRaw := func(s monitor.Socket) bool { return s.Type == unix.SOCK_RAW }
+	err = m.SocketHolders(context.Background(), isRaw, func(holder monitor.SocketHolder) {
+		fmt.Println(holder.ID, holder.PID, holder.Program, len(holder.Sockets))
+	})
+	if err != nil {
+		log.Print(err) // about the processes that could not be inspected
 	}
 }
 

@@ -89,8 +89,10 @@ func (l Losses) Any() bool { return l != Losses{} }
 
 // Snapshot has everything that was recorded until Time, or until the end of the recording.
 type Snapshot struct {
-	Time       time.Time
-	Hook       Hook
+	Time time.Time
+	// Hook is the hook that recorded the checks.
+	Hook Hook
+	// Containers are in the order in which capmon first saw them.
 	Containers []ContainerRecord
 	Losses     Losses
 	// LiftedRecorded means that Container.Lifted is complete: [Options.Outcomes] is set.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/capmon/capmon/internal/testlock"
+	"github.com/capmon/capmon/internal/testutil/testlock"
 )
 
 // built is the path of the capmon to test.

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/capmon/capmon/internal/testlock"
+	"github.com/capmon/capmon/internal/testutil/testlock"
 )
 
 // built is the command under test. Its self is the path that capmon runs for a workload.

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path"
 	"testing"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // giveToUser makes a cgroup and gives it to a user.
@@ -107,9 +109,9 @@ func TestSlotsAreFreed(t *testing.T) {
 		for range each {
 			cgroup := tree.check("user", randomID())[2]
 			pending[tree.container(m, cgroup, 1).Cgroup] = true
-			eventually(t, "the cgroup can be removed", func() bool { return os.Remove(path.Join(tree.cgroups.Mount, cgroup)) == nil })
+			testutil.Eventually(t, "the cgroup can be removed", func() bool { return os.Remove(path.Join(tree.cgroups.Mount, cgroup)) == nil })
 		}
-		eventually(t, "their data is flushed", func() bool {
+		testutil.Eventually(t, "their data is flushed", func() bool {
 			if err := m.FlushEnded(func(cgroup uint64, _ string) bool { return pending[cgroup] }, func(ended Snapshot) error {
 				for _, c := range ended.Containers {
 					delete(pending, c.Cgroup)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/containerid"
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sync/errgroup"
 )
@@ -139,7 +140,7 @@ func TestCollectEndedMakesRoom(t *testing.T) {
 		if err := passing.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the map has room again", func() bool { return m.CollectEnded() == nil && containersInMap(t, m) < 512 })
+		testutil.Eventually(t, "the map has room again", func() bool { return m.CollectEnded() == nil && containersInMap(t, m) < 512 })
 	}
 	if err := staying.Wait(); err != nil {
 		t.Fatal(err)
@@ -206,7 +207,7 @@ func TestCollectEndedDoesNotChangeSnapshots(t *testing.T) {
 		probe repeat 3000 setuid0; cat /data/secret; chroot / true`)
 	running := launch(t, "bb", "sleep", "1000")
 	cgroup := find(t, m, id).Cgroup
-	eventually(t, "its cgroup is gone", func() bool {
+	testutil.Eventually(t, "its cgroup is gone", func() bool {
 		if err := m.CollectEnded(); err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // checkInCgroup moves this process to the cgroup in a directory, and makes a check.
@@ -59,7 +60,7 @@ func (tree cgroupTree) make(cgroup string) {
 		tree.t.Fatal(err)
 	}
 	tree.t.Cleanup(func() {
-		eventually(tree.t, "cgroup "+cgroup+" can be removed", func() bool {
+		testutil.Eventually(tree.t, "cgroup "+cgroup+" can be removed", func() bool {
 			err := os.Remove(directory)
 			return err == nil || errors.Is(err, os.ErrNotExist)
 		})

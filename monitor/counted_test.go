@@ -6,7 +6,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/capmon/capmon/internal/testlock"
+	"github.com/capmon/capmon/internal/testutil"
+	"github.com/capmon/capmon/internal/testutil/testlock"
 )
 
 // countInCaches returns how many of a container's checks are counted in the per-CPU caches.
@@ -131,7 +132,7 @@ func TestWrongCachedCallSitesAreDetected(t *testing.T) {
 		t.Errorf("no wrong call site was detected: %+v", s.Losses)
 	}
 	before := countInCaches(t, m, c.Cgroup)
-	docker(t, "exec", id, "probe", "repeat", "500", "setuid0")
+	testutil.Docker(t, "exec", id, "probe", "repeat", "500", "setuid0")
 	if now := countInCaches(t, m, c.Cgroup); now != before {
 		t.Errorf("%d checks used the cache after that", now-before)
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // increase returns how much the count of a kind has grown for a container.
@@ -30,15 +32,15 @@ func TestDeltaReaderReturnsEachCheckOnce(t *testing.T) {
 	m := start(t, Options{})
 	reader := m.NewDeltaReader()
 	id := create(t, "bb", "sh", "-c", "probe repeat 4000 rawsock & probe repeat 4000 rawsock & probe repeat 200 setgid0; wait; test $(busybox id -u) = 0")
-	docker(t, "start", id)
+	testutil.Docker(t, "start", id)
 	var raw, setgid uint64
-	eventually(t, "Read has returned all", func() bool {
+	testutil.Eventually(t, "Read has returned all", func() bool {
 		all := readDeltas(t, reader)
 		raw += rawKind.increase(all, id)
 		setgid += setgidKind.increase(all, id)
 		return raw >= 8000 && setgid >= 200
 	})
-	docker(t, "wait", id)
+	testutil.Docker(t, "wait", id)
 	rest := readDeltas(t, reader)
 	raw += rawKind.increase(rest, id)
 	setgid += setgidKind.increase(rest, id)
@@ -99,7 +101,7 @@ func TestDeltaReaderWaitsForOutcomes(t *testing.T) {
 	reader := m.NewDeltaReader()
 	id := run(t, "--cap-drop=NET_RAW", "bb", "sh", "-c", "for i in 1 2 3 4 5 6 7; do probe rawsock; done 2>/dev/null; true")
 	var denied uint64
-	eventually(t, "Read has returned all", func() bool {
+	testutil.Eventually(t, "Read has returned all", func() bool {
 		for _, delta := range readDeltas(t, reader) {
 			if delta.ID != id || kindOf(delta.Now).site != "inet_create" {
 				continue

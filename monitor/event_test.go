@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // nextEvent returns the next event of a container for which holds returns true.
@@ -109,7 +110,7 @@ func TestEventsNameTheParentsOfAProcess(t *testing.T) {
 		return details
 	}
 	id := run(t, "bb", "sh", "-c", `sh -c 'sh -c "echo \$\$; exec probe rawsock"; true'; true`)
-	details, number := rawSocketOf(id), strings.TrimSpace(docker(t, "logs", id))
+	details, number := rawSocketOf(id), strings.TrimSpace(testutil.Docker(t, "logs", id))
 	var names []string
 	for _, parent := range details.Parents {
 		names = append(names, parent.Program)

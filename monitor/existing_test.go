@@ -7,6 +7,7 @@ import (
 
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 func TestRunningContainersAreRegistered(t *testing.T) {
@@ -78,7 +79,7 @@ func TestContainersStartedLaterDidNotExist(t *testing.T) {
 func TestProcessesOfRegisteredContainersAreCounted(t *testing.T) {
 	id := launch(t, "bb", "sleep", "1000")
 	m := start(t, Options{})
-	docker(t, "exec", id, "probe", "repeat", "12", "setuid0")
+	testutil.Docker(t, "exec", id, "probe", "repeat", "12", "setuid0")
 	c := find(t, m, id)
 	if c.Processes != 2 {
 		t.Errorf("saw %d processes, wanted 2", c.Processes)
@@ -104,7 +105,7 @@ func TestUnsharedUserNamespacesAreNotTheContainersOwn(t *testing.T) {
 			id := launch(t, append(append(options, "--security-opt=seccomp=unconfined", "bb"), command...)...)
 			await(t, shared, "ready")
 			m := start(t, Options{})
-			docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
+			testutil.Docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
 			if err := os.WriteFile(filepath.Join(shared, "go"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -144,7 +145,7 @@ func TestContainersThatStartDuringStart(t *testing.T) {
 	recording := m.clock.Now()
 	late := launch(t, "bb", "sleep", "1000")
 	for _, id := range []string{early, late} {
-		docker(t, "exec", id, "chroot", "/", "probe", "repeat", "5", "setuid0")
+		testutil.Docker(t, "exec", id, "chroot", "/", "probe", "repeat", "5", "setuid0")
 	}
 	before := map[string]ContainerRecord{early: find(t, m, early), late: find(t, m, late)}
 	if err := m.registerLate(recording); err != nil {

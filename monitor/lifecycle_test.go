@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 )
@@ -20,8 +21,8 @@ func TestContainersEnd(t *testing.T) {
 	if running.Ended {
 		t.Error("the running container is reported as ended")
 	}
-	docker(t, "kill", id)
-	eventually(t, "the container has ended", func() bool { return find(t, m, id).Ended })
+	testutil.Docker(t, "kill", id)
+	testutil.Eventually(t, "the container has ended", func() bool { return find(t, m, id).Ended })
 	if ended := find(t, m, id); !ended.Last.After(running.Last) || ended.Processes != 1 {
 		t.Errorf("last seen at %v while running, at %v in the end, %d processes", running.Last, ended.Last, ended.Processes)
 	}
@@ -31,7 +32,7 @@ func TestContainersEnd(t *testing.T) {
 func TestProcessesInCgroupsBelowKeepAContainerAlive(t *testing.T) {
 	id := launch(t, "bb", "sleep", "1000")
 	m := start(t, Options{})
-	pid := docker(t, "inspect", "-f", "{{.State.Pid}}", id)
+	pid := testutil.Docker(t, "inspect", "-f", "{{.State.Pid}}", id)
 	number, err := strconv.Atoi(pid)
 	if err != nil {
 		t.Fatal(err)
@@ -50,15 +51,15 @@ func TestProcessesInCgroupsBelowKeepAContainerAlive(t *testing.T) {
 	if find(t, m, id).Ended {
 		t.Error("the running container is reported as ended")
 	}
-	docker(t, "kill", id)
-	eventually(t, "the container has ended", func() bool { return find(t, m, id).Ended })
+	testutil.Docker(t, "kill", id)
+	testutil.Eventually(t, "the container has ended", func() bool { return find(t, m, id).Ended })
 }
 
 func TestRestartsAreSeparateRuns(t *testing.T) {
 	m := start(t, Options{})
 	id := create(t, "bb", "probe", "setuid0")
-	docker(t, "start", "-a", id)
-	docker(t, "start", "-a", id)
+	testutil.Docker(t, "start", "-a", id)
+	testutil.Docker(t, "start", "-a", id)
 	found := runs(snapshot(t, m), id)
 	if len(found) != 2 || found[0].Cgroup == found[1].Cgroup || !found[0].Last.Before(found[1].Seen) {
 		t.Fatalf("%d runs were seen: %+v", len(found), found)
@@ -73,12 +74,12 @@ func TestRestartsAreSeparateRuns(t *testing.T) {
 func TestStopKeepsWhatWasRecorded(t *testing.T) {
 	m := start(t, Options{})
 	id := launch(t, "bb", "sleep", "1000")
-	docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
+	testutil.Docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
 	if err := m.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	stopped := find(t, m, id)
-	docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
+	testutil.Docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
 	later := run(t, "bb", "probe", "setuid0")
 
 	if got := total(setuidKind.of(stopped)); got != 5 {
@@ -188,6 +189,6 @@ func TestCloseLeavesNothingInTheKernel(t *testing.T) {
 	}
 	for what, opens := range open {
 		// The kernel frees programs after a grace period.
-		eventually(t, what+" is gone", func() bool { return errors.Is(opens(), os.ErrNotExist) })
+		testutil.Eventually(t, what+" is gone", func() bool { return errors.Is(opens(), os.ErrNotExist) })
 	}
 }

@@ -3,7 +3,8 @@ package monitor
 import (
 	"testing"
 
-	"github.com/capmon/capmon/internal/testlock"
+	"github.com/capmon/capmon/internal/testutil"
+	"github.com/capmon/capmon/internal/testutil/testlock"
 )
 
 // manyKinds makes many more kinds of check than fit in a small map.
@@ -86,7 +87,7 @@ func TestContainersThatDoNotFitAreCounted(t *testing.T) {
 		t.Errorf("%d of %d lost checks were counted", s.Losses.Containers, lost)
 	}
 	// The other monitor may not have counted the deferred checks of other containers yet.
-	eventually(t, "no more losses are counted than there are", func() bool {
+	testutil.Eventually(t, "no more losses are counted than there are", func() bool {
 		return s.Losses.Containers <= checksOutside(snapshot(t, roomy), s)
 	})
 }
@@ -96,7 +97,7 @@ func TestStartSucceedsWithMoreContainersThanFit(t *testing.T) {
 	ids := []string{launch(t, "bb", "sleep", "1000"), launch(t, "bb", "sleep", "1000")}
 	m := start(t, Options{MaxContainers: 1})
 	for _, id := range ids {
-		docker(t, "exec", id, "probe", "setuid0")
+		testutil.Docker(t, "exec", id, "probe", "setuid0")
 	}
 	if s := snapshot(t, m); len(s.Containers) != 1 || s.Losses.Containers == 0 {
 		t.Errorf("%d containers, losses %+v", len(s.Containers), s.Losses)

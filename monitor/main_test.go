@@ -1,23 +1,21 @@
 package monitor
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/capability"
-	"github.com/capmon/capmon/internal/testlock"
-	"github.com/capmon/capmon/internal/testpins"
+	"github.com/capmon/capmon/internal/testutil"
+	"github.com/capmon/capmon/internal/testutil/testlock"
+	"github.com/capmon/capmon/internal/testutil/testpins"
 )
 
 // The tests record what containers of a real Docker daemon do on the real kernel. Other containers may run at the same
@@ -26,20 +24,16 @@ func TestMain(m *testing.M) {
 	if what := os.Getenv(helperVariable); what != "" {
 		os.Exit(runHelper(what))
 	}
-	if err := checkRequirements(); err != nil {
-		fmt.Fprintln(os.Stderr, "the tests need root, a Docker daemon at DOCKER_HOST and the image bb, as make test sets up:", err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
+	os.Exit(testutil.RunOrSkip(m, checkRequirements(), needNothing))
 }
+
+// needNothing matches the tests that need neither root nor Docker.
+const needNothing = "^$"
 
 // checkRequirements returns an error unless the tests have what they need.
 func checkRequirements() error {
-	if os.Geteuid() != 0 {
-		return errors.New("not root")
-	}
-	if out, err := exec.Command("docker", "image", "inspect", "bb").CombinedOutput(); err != nil {
-		return fmt.Errorf("docker image inspect bb: %w\n%s", err, out)
+	if err := errors.Join(testutil.Root(), testutil.DockerWithImage()); err != nil {
+		return err
 	}
 	return errors.Join(testpins.RemoveStale(), testlock.NoLosses())
 }
@@ -124,24 +118,11 @@ func find(t *testing.T, m *Monitor, id string) ContainerRecord {
 	return found[0]
 }
 
-// docker runs a docker command and returns its output. The test fails if the command does.
-func docker(t *testing.T, args ...string) string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "docker", args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("docker %s: %v\n%s%s", strings.Join(args, " "), err, out, stderr.Bytes())
-	}
-	return strings.TrimSpace(string(out))
-}
-
 // create creates a container and returns its ID. The container is removed at the end of the test. args are options,
 // "bb" and a command.
 func create(t *testing.T, args ...string) string {
 	t.Helper()
-	id := docker(t, append([]string{"create"}, args...)...)
+	id := testutil.Docker(t, append([]string{"create"}, args...)...)
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", id).Run() })
 	return id
 }
@@ -150,7 +131,7 @@ func create(t *testing.T, args ...string) string {
 func run(t *testing.T, args ...string) string {
 	t.Helper()
 	id := create(t, args...)
-	docker(t, "start", "-a", id)
+	testutil.Docker(t, "start", "-a", id)
 	return id
 }
 
@@ -158,7 +139,7 @@ func run(t *testing.T, args ...string) string {
 func launch(t *testing.T, args ...string) string {
 	t.Helper()
 	id := create(t, args...)
-	docker(t, "start", id)
+	testutil.Docker(t, "start", id)
 	return id
 }
 
@@ -176,22 +157,10 @@ func within(t *testing.T) (directory string, options []string) {
 // await waits until the container has created a file in the shared directory.
 func await(t *testing.T, directory, file string) {
 	t.Helper()
-	eventually(t, "the container made "+file, func() bool {
+	testutil.Eventually(t, "the container made "+file, func() bool {
 		_, err := os.Stat(filepath.Join(directory, file))
 		return err == nil
 	})
-}
-
-// eventually waits until holds returns true, for events in other processes or in the kernel.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(5 * time.Minute); !holds(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("not so after five minutes: %s", what)
-		}
-	}
 }
 
 // matching returns the checks for which holds returns true.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // moduleChainEpochs returns the epochs of a container's cached call chains that contain code of modules.
@@ -78,7 +79,7 @@ func TestCallSitesInModulesAreCached(t *testing.T) {
 			t.Errorf("no chain was learned again after a module was removed")
 		}
 	}
-	docker(t, "kill", id)
+	testutil.Docker(t, "kill", id)
 	counts, walked := rawChecks(t, caching, c.Cgroup), rawChecks(t, walking, c.Cgroup)
 	skipped := allowedSkips(t, caching) + allowedSkips(t, walking)
 	begin, end, ok := caching.symbols.Text()

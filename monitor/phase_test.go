@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 func inPhase(phase Phase, entry bool) func(Check) bool {
@@ -54,7 +55,7 @@ func TestTheLastExecveBelongsToTheWorkload(t *testing.T) {
 	t.Run("exec", func(t *testing.T) {
 		id := launch(t, "bb", "sleep", "1000")
 		m := start(t, Options{})
-		docker(t, "exec", id, "/bin/private-true")
+		testutil.Docker(t, "exec", id, "/bin/private-true")
 		checkEntry(t, find(t, m, id), wanted)
 	})
 }
@@ -82,7 +83,7 @@ func TestALastExecveWithManyChecksLosesNone(t *testing.T) {
 		}
 	}
 	program := filepath.Join(directory, "probe")
-	docker(t, "cp", create(t, "bb")+":/bin/probe", program)
+	testutil.Docker(t, "cp", create(t, "bb")+":/bin/probe", program)
 	for closed := directory; closed != shared; closed = filepath.Dir(closed) {
 		if err := os.Chown(closed, 1000, 1000); err != nil {
 			t.Fatal(err)

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // savedRun is what a process has saved about a container: how often it called setuid(0).
@@ -100,7 +102,7 @@ func testKilledAtAnyMoment(t *testing.T, versions ...string) {
 	pins, saved := newPinDirectory(t), filepath.Join(t.TempDir(), "saved")
 	recording := recordAndKill(t, pins, func() {})
 	long := launch(t, "bb", "sleep", "1000")
-	docker(t, "exec", "-d", long, "sh", "-c", fmt.Sprintf(
+	testutil.Docker(t, "exec", "-d", long, "sh", "-c", fmt.Sprintf(
 		"i=0; while [ $i -lt %d ]; do probe repeat %d setuid0; i=$((i+1)); done; touch /tmp/done", bursts, burst))
 	var shorts []string
 	var working sync.WaitGroup
@@ -131,8 +133,8 @@ func testKilledAtAnyMoment(t *testing.T, versions ...string) {
 	}
 	close(over)
 	working.Wait()
-	eventually(t, "all is done", func() bool {
-		return docker(t, "exec", long, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
+	testutil.Eventually(t, "all is done", func() bool {
+		return testutil.Docker(t, "exec", long, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
 	})
 	m := start(t, Options{PinDirectory: pins})
 	if m.ID() != recording {

@@ -11,7 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/testpins"
+	"github.com/capmon/capmon/internal/testutil"
+	"github.com/capmon/capmon/internal/testutil/testpins"
 )
 
 // recordPinned records until it is killed.
@@ -73,16 +74,16 @@ func TestPinnedRecordingContinuesWithoutItsProcess(t *testing.T) {
 	began := time.Now()
 	recording := recordAndKill(t, pins, func() {
 		id = launch(t, "bb", "sleep", "1000")
-		docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
+		testutil.Docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
 	})
-	docker(t, "exec", id, "probe", "repeat", "7", "setuid0")
+	testutil.Docker(t, "exec", id, "probe", "repeat", "7", "setuid0")
 	short := run(t, "bb", "probe", "setuid0") // no process reads while it runs
 
 	m := start(t, Options{PinDirectory: pins})
 	if !m.Continued() || m.ID() != recording || m.Began().Before(began) || m.Began().After(time.Now()) {
 		t.Errorf("continued: %v, %s that began %v, wanted %s", m.Continued(), m.ID(), m.Began(), recording)
 	}
-	docker(t, "exec", id, "probe", "repeat", "3", "setuid0")
+	testutil.Docker(t, "exec", id, "probe", "repeat", "3", "setuid0")
 	c := find(t, m, id)
 	if got := total(setuidKind.of(c)); got != 15 || c.Existed || c.Started.Before(began) || c.Started.After(time.Now()) {
 		t.Errorf("counted %d checks, wanted 15; started %v, existed %v", got, c.Started, c.Existed)
@@ -97,7 +98,7 @@ func TestCountsAreExactAfterSeveralKills(t *testing.T) {
 	pins := newPinDirectory(t)
 	id := launch(t, "bb", "sleep", "1000")
 	recording := recordAndKill(t, pins, func() {
-		docker(t, "exec", "-d", id, "sh", "-c", "probe repeat 300000 setuid0; touch /tmp/done; sleep 1000")
+		testutil.Docker(t, "exec", "-d", id, "sh", "-c", "probe repeat 300000 setuid0; touch /tmp/done; sleep 1000")
 	})
 	for range 5 {
 		if now := recordAndKill(t, pins, func() {}); now != recording {
@@ -105,8 +106,8 @@ func TestCountsAreExactAfterSeveralKills(t *testing.T) {
 		}
 	}
 	m := start(t, Options{PinDirectory: pins})
-	eventually(t, "all is done", func() bool {
-		return docker(t, "exec", id, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
+	testutil.Eventually(t, "all is done", func() bool {
+		return testutil.Docker(t, "exec", id, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
 	})
 	if got := total(setuidKind.of(find(t, m, id))); got != 300000 {
 		t.Errorf("counted %d checks, wanted 300000", got)
@@ -118,7 +119,7 @@ func TestFlushThatIsKilled(t *testing.T) {
 	pins := newPinDirectory(t)
 	var id string
 	recordAndKill(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })
-	docker(t, "rm", id)
+	testutil.Docker(t, "rm", id)
 
 	for _, when := range []string{"before", "after"} {
 		out, err := helper(t, "flush-pinned", pins, id, when).Output()
@@ -147,7 +148,7 @@ func TestOrphansOfAnInterruptedFlushAreRemoved(t *testing.T) {
 	pins := newPinDirectory(t)
 	var id string
 	recordAndKill(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })
-	docker(t, "rm", id)
+	testutil.Docker(t, "rm", id)
 	m := start(t, Options{PinDirectory: pins})
 	cgroup := find(t, m, id).Cgroup
 	// A process that is killed between both removals leaves the maps like this.

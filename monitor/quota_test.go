@@ -8,6 +8,7 @@ import (
 
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // byFolding counts the patterns and checks of a capability by folding.
@@ -119,7 +120,7 @@ func TestLossesAreCountedForTheirContainer(t *testing.T) {
 		fillShare(t, m, share, 4)
 	}
 	before := find(t, m, id)
-	docker(t, "exec", id, "probe", "setuid0")
+	testutil.Docker(t, "exec", id, "probe", "setuid0")
 	c := find(t, m, id)
 	if c.Lost == before.Lost || c.UnrecordedExecutions == 0 {
 		t.Errorf("lost %d checks and %d executions", c.Lost, c.UnrecordedExecutions)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // A process may inspect another process of the same user without a check, if the other process is permitted no more.
@@ -106,7 +107,7 @@ func TestInspectingAContainerThatJoinedIsRecorded(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	id := launch(t, "bb", "sh", "-c", "until pid=$(pidof tail); do usleep 10000; done; cat /proc/$pid/environ")
 	launch(t, "--pid=container:"+id, "bb", "tail", "-f", "/dev/null")
-	docker(t, "wait", id)
+	testutil.Docker(t, "wait", id)
 	got := find(t, m, id).Unchecked // pidof makes such calls as well
 	if !slices.ContainsFunc(got, func(c UncheckedCall) bool {
 		return c.Kind == InspectedProcess && c.Sets == capability.DockerDefault() && c.Program == "cat"

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/capmon/capmon/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -102,18 +103,18 @@ func testTakeOver(t *testing.T, other string) {
 	var long, short string
 	recording := recordAndKillProgram(t, other, pins, func() {
 		long = launch(t, "bb", "sleep", "1000")
-		docker(t, "exec", long, "probe", "repeat", "5", "setuid0")
-		docker(t, "exec", long, "ping", "-c1", "127.0.0.1")
+		testutil.Docker(t, "exec", long, "probe", "repeat", "5", "setuid0")
+		testutil.Docker(t, "exec", long, "ping", "-c1", "127.0.0.1")
 		short = run(t, "bb", "probe", "setuid0")
 	})
-	docker(t, "exec", "-d", long, "sh", "-c", "probe repeat 300000 setuid0; touch /tmp/done; sleep 1000")
+	testutil.Docker(t, "exec", "-d", long, "sh", "-c", "probe repeat 300000 setuid0; touch /tmp/done; sleep 1000")
 
 	m := start(t, Options{PinDirectory: pins})
 	if !m.Continued() || m.ID() != recording {
 		t.Errorf("continued: %v; recording %s, wanted %s", m.Continued(), m.ID(), recording)
 	}
-	eventually(t, "all is done", func() bool {
-		return docker(t, "exec", long, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
+	testutil.Eventually(t, "all is done", func() bool {
+		return testutil.Docker(t, "exec", long, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
 	})
 	both := uint64(runtime.NumCPU()) // checks in progress at the switch
 	c := find(t, m, long)
@@ -139,9 +140,9 @@ func testTakeOver(t *testing.T, other string) {
 		t.Errorf("after two more: %d checks, wanted %d; %+v, then %+v", got, wanted, c, now)
 	}
 
-	docker(t, "rm", "-f", long)
+	testutil.Docker(t, "rm", "-f", long)
 	var flushed []ContainerRecord
-	eventually(t, "the ended containers are flushed", func() bool {
+	testutil.Eventually(t, "the ended containers are flushed", func() bool {
 		err := again.FlushEnded(func(_ uint64, id string) bool { return id == long || id == short }, func(s Snapshot) error {
 			flushed = append(flushed, s.Containers...)
 			return nil
@@ -190,7 +191,7 @@ func TestInterruptedTakeOver(t *testing.T) {
 	var id string
 	recording := recordAndKillProgram(t, "/proc/self/exe", pins, func() {
 		id = launch(t, "bb", "sleep", "1000")
-		docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
+		testutil.Docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
 	})
 	found, err := filepath.Glob(filepath.Join(pins, "*", programsPin))
 	if err != nil || len(found) != 1 {
@@ -202,7 +203,7 @@ func TestInterruptedTakeOver(t *testing.T) {
 	if m, err := Start(Options{PinDirectory: pins, MaxChecks: 70000}); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("it was not interrupted: %v, %v", m, err)
 	}
-	docker(t, "exec", id, "probe", "repeat", "7", "setuid0")
+	testutil.Docker(t, "exec", id, "probe", "repeat", "7", "setuid0")
 	found, err = filepath.Glob(filepath.Join(pins, retiringPrefix+"*", programsPin))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("pinned programs that are being removed: %v, %v", found, err)
@@ -211,7 +212,7 @@ func TestInterruptedTakeOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := start(t, Options{PinDirectory: pins})
-	docker(t, "exec", id, "probe", "repeat", "3", "setuid0")
+	testutil.Docker(t, "exec", id, "probe", "repeat", "3", "setuid0")
 	if got := total(setuidKind.of(find(t, m, id))); m.ID() != recording || got != 15 {
 		t.Errorf("counted %d checks of recording %s, wanted 15 of %s", got, m.ID(), recording)
 	}

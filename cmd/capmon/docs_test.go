@@ -1,41 +1,20 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"mvdan.cc/sh/v3/syntax"
 )
 
-// documents returns the texts that people write for users, by their paths: README.md, docs/ without the command
-// reference, and the examples.
-func documents(t *testing.T) map[string]string {
-	t.Helper()
-	paths := []string{"../../README.md"}
-	for _, pattern := range []string{"../../docs/*.md", examples + "/*.yaml"} {
-		more, err := filepath.Glob(pattern)
-		if err != nil || len(more) == 0 {
-			t.Fatalf("nothing at %s: %v", pattern, err)
-		}
-		paths = append(paths, slices.DeleteFunc(more, func(path string) bool { return path == referencePath })...)
-	}
-	all := make(map[string]string)
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[path] = string(text)
-	}
-	return all
-}
+// repository is the root directory of the repository.
+const repository = "../.."
 
 // commands returns a command and all commands below it, except hidden ones.
 func commands(cmd *cobra.Command) []*cobra.Command {
@@ -51,7 +30,7 @@ func commands(cmd *cobra.Command) []*cobra.Command {
 func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
-	for path, document := range documents(t) {
+	for path, document := range testutil.Documents(t, repository) {
 		if strings.HasSuffix(path, ".md") {
 			text.WriteString(document)
 		}
@@ -90,7 +69,7 @@ func TestEveryCommandRejectsUnknownLogFlags(t *testing.T) {
 func TestEveryCommandLineInTheDocsParses(t *testing.T) {
 	t.Parallel()
 	seen := 0
-	for path, document := range documents(t) {
+	for path, document := range testutil.Documents(t, repository) {
 		for _, script := range scriptsIn(t, path, document) {
 			for _, words := range capmonsIn(script) {
 				seen++
@@ -120,7 +99,6 @@ type script struct {
 }
 
 var (
-	fenced   = regexp.MustCompile("(?ms)^```[a-z]*\n(.*?)^```$")
 	indented = regexp.MustCompile(`(?m)^(?: {4}|\t)(.*)$`)
 	inline   = regexp.MustCompile("`([^`\n]+)`")
 )
@@ -138,7 +116,7 @@ func scriptsIn(t *testing.T, path, document string) (scripts []script) {
 		}
 		return scripts
 	}
-	for _, match := range fenced.FindAllStringSubmatch(document, -1) {
+	for _, match := range testutil.Fenced.FindAllStringSubmatch(document, -1) {
 		for line := range strings.Lines(match[1]) { // in a transcript, typed text follows a $
 			if typed, ok := strings.CutPrefix(line, "$ "); ok {
 				scripts = append(scripts, script{typed, true})
@@ -147,7 +125,7 @@ func scriptsIn(t *testing.T, path, document string) (scripts []script) {
 			}
 		}
 	}
-	document = fenced.ReplaceAllString(document, "")
+	document = testutil.Fenced.ReplaceAllString(document, "")
 	for _, match := range indented.FindAllStringSubmatch(document, -1) {
 		scripts = append(scripts, script{match[1], true})
 	}

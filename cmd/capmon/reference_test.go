@@ -10,15 +10,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
 // referencePath is the document that describes all commands and options. It is made from the commands themselves.
-const referencePath = "../../docs/commands.md"
+const referencePath = repository + "/docs/commands.md"
 
-// With -update, TestMain runs no other test, since the others need root and Docker.
-var update = flag.Bool("update", false, "write "+referencePath+" instead of comparing with it, and run no other test")
+var update = flag.Bool("update", false, "write "+referencePath+" instead of comparing with it")
 
 func TestCommandReferenceIsUpToDate(t *testing.T) {
 	t.Parallel()
@@ -46,7 +46,7 @@ func TestLinksToTheCommandReferenceWork(t *testing.T) {
 		anchors[anchor(cmd)] = true
 	}
 	links := 0
-	for path, document := range documents(t) {
+	for path, document := range testutil.Documents(t, repository) {
 		for _, match := range regexp.MustCompile(`\bcommands\.md#([\w-]+)`).FindAllStringSubmatch(document, -1) {
 			links++
 			if !anchors[match[1]] {

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -162,7 +160,7 @@ func (s *serveFlags) run(cmd *cobra.Command, _ []string) error {
 	}
 	options := daemon.Options{
 		Observe:  observe.Options{Monitor: s.recording.monitor, Engine: docker, KeptLabels: s.keep.labels},
-		Database: s.database, Fallback: fallbackPath(s.database), Retention: retention, Every: s.every, Alive: alive, Log: log,
+		Database: s.database, Fallback: daemon.FallbackPath(runtimeDirectory, s.database), Retention: retention, Every: s.every, Alive: alive, Log: log,
 	}
 	options.Alerts = daemon.NewAlerts(log)
 	options.Report = options.Alerts.Add
@@ -194,15 +192,6 @@ func (s *serveFlags) run(cmd *cobra.Command, _ []string) error {
 		err = errors.Join(err, alerting.close())
 	}
 	return errors.Join(err, d.Close())
-}
-
-// fallbackPath returns the path of the file for data that serve cannot write to the database. The file is in another
-// file system, which is empty after a reboot, like the recording in the kernel.
-func fallbackPath(database string) string {
-	if absolute, err := filepath.Abs(database); err == nil {
-		database = absolute
-	}
-	return filepath.Join(runtimeDirectory, fmt.Sprintf("unsaved-%.8x.db", sha256.Sum256([]byte(database))))
 }
 
 // alert configures the alerting; it returns nil without --rules.

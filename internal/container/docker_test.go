@@ -20,10 +20,11 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 func TestInspectReturnsTheSettings(t *testing.T) {
-	docker, name := engine(t), unused()
+	docker, name := engine(t), testutil.UnusedName()
 	begin := time.Now().Add(-time.Second)
 	id := through{t: t}.run("--name", name, "--label", "a=b=c", "--user", "1000:1000", "--cap-add", "NET_ADMIN",
 		"--cap-drop", "MKNOD", "--security-opt", "no-new-privileges", "--pid", "host", "--network", "none",
@@ -83,14 +84,14 @@ func TestInspectOfAnEndedContainer(t *testing.T) {
 }
 
 func TestInspectOfAMissingContainer(t *testing.T) {
-	_, err := engine(t).Inspect(t.Context(), unused())
+	_, err := engine(t).Inspect(t.Context(), testutil.UnusedName())
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v; want ErrNotFound", err)
 	}
 }
 
 func TestList(t *testing.T) {
-	docker, name := engine(t), unused()
+	docker, name := engine(t), testutil.UnusedName()
 	cli := through{t: t}
 	running := cli.run("--name", name, "--label", "a=b", "bb", "sleep", "600")
 	linked := cli.run("--link", name+":alias", "bb", "sleep", "600")
@@ -158,7 +159,7 @@ func TestPIDIsThatOfTheListener(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	docker, name := engine(t), unused()
+	docker, name := engine(t), testutil.UnusedName()
 	cli := through{t: t}
 	since := time.Now()
 	// These labels must not be mistaken for attributes that the engine adds.
@@ -263,7 +264,7 @@ func TestImageDigestIsThatOfTheNamedRepository(t *testing.T) {
 func TestPastEventsIncludeRemovedContainers(t *testing.T) {
 	docker, cli := engine(t), through{t: t}
 	before := time.Now()
-	name := unused()
+	name := testutil.UnusedName()
 	cli.output("run", "--rm", "--name", name, "--label", "team=edge", "bb", "true")
 	between := time.Now()
 	cli.output("run", "--rm", "bb", "true")

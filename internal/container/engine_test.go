@@ -3,7 +3,6 @@ package container
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -12,7 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // TestMain lets a test run the test binary with an environment of its own. Docker's packages read the environment only
@@ -67,12 +67,10 @@ func process() int {
 // engine returns the daemon at DOCKER_HOST, which must have the image bb.
 func engine(t *testing.T) *Docker {
 	t.Helper()
+	testutil.NeedDocker(t)
 	docker, err := NewDocker(t.Context())
-	if err == nil {
-		_, err = docker.client.ImageInspect(t.Context(), "bb")
-	}
 	if err != nil {
-		t.Fatalf("this test needs a Docker daemon at DOCKER_HOST with the image bb, as make test sets up: %v", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = docker.Close() })
 	return docker
@@ -121,9 +119,6 @@ func (c through) run(args ...string) string {
 	return id
 }
 
-// unused returns a name that no container has.
-func unused() string { return "capmon-test-" + strings.ToLower(rand.Text()) }
-
 // reports has, in order, what the engine returned for each container when a proxy reported it.
 type reports struct {
 	mu    sync.Mutex
@@ -166,18 +161,6 @@ func proxy(t *testing.T, docker *Docker) (through, *reports) {
 		}
 	})
 	return through{t, p.Host()}, seen
-}
-
-// eventually waits for a condition that other goroutines or processes bring about.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(5 * time.Minute); !holds(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("not so after five minutes: %s", what)
-		}
-	}
 }
 
 func TestUnreachableErrorSaysWhatToDo(t *testing.T) {

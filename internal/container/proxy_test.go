@@ -19,10 +19,11 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/internal/containerid"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 func TestRunIsReportedOnceAndBeforeItStarts(t *testing.T) {
-	docker, name := engine(t), unused()
+	docker, name := engine(t), testutil.UnusedName()
 	cli, seen := proxy(t, docker)
 	if got := cli.output("run", "--rm", "--name", name, "bb", "echo", "hello"); got != "hello" {
 		t.Errorf("got %q", got)
@@ -37,7 +38,7 @@ func TestExitCodes(t *testing.T) {
 	for want, args := range map[int][]string{
 		0:   {"run", "--rm", "bb", "true"},
 		3:   {"run", "--rm", "bb", "sh", "-c", "exit 3"},
-		125: {"run", "--rm", "--network", unused(), "bb", "true"},
+		125: {"run", "--rm", "--network", testutil.UnusedName(), "bb", "true"},
 		127: {"run", "--rm", "bb", "/nowhere"},
 	} {
 		cmd := cli.command(args...)
@@ -131,7 +132,7 @@ func TestArchivesAreUnchanged(t *testing.T) {
 	}
 
 	// A tar file as the streamed body of docker import, and as the reply to docker export.
-	image := unused()
+	image := testutil.UnusedName()
 	tar := exec.Command("tar", "-C", directory, "-c", "file")
 	archive, err := tar.StdoutPipe()
 	if err != nil {
@@ -278,7 +279,7 @@ func TestSignalsReachTheContainer(t *testing.T) {
 
 func TestExistingContainersAreReportedWhenTheyStart(t *testing.T) {
 	cli, seen := proxy(t, engine(t))
-	direct, name := through{t: t}, unused()
+	direct, name := through{t: t}, testutil.UnusedName()
 	first := direct.create("--name", name, "bb", "true")
 	second := direct.create("bb", "true")
 	third := direct.run("bb", "sleep", "600")
@@ -295,7 +296,7 @@ func TestExistingContainersAreReportedWhenTheyStart(t *testing.T) {
 	cli.output("inspect", fourth)
 	cli.output("pause", fourth)
 	cli.output("unpause", fourth)
-	if err := cli.command("start", unused()).Run(); err == nil {
+	if err := cli.command("start", testutil.UnusedName()).Run(); err == nil {
 		t.Error("a container that does not exist was started")
 	}
 	if want := []string{first, second, third}; !slices.Equal(seen.ids(), want) {
@@ -311,7 +312,7 @@ func TestConcurrentContainersAreReportedOnceEach(t *testing.T) {
 	var runs sync.WaitGroup
 	for i := range many {
 		runs.Go(func() {
-			name := unused()
+			name := testutil.UnusedName()
 			out, err := cli.command("run", "--rm", "--name", name, "bb", "echo", fmt.Sprint(i)).Output()
 			if err != nil || string(out) != fmt.Sprintln(i) {
 				t.Errorf("container %d: %v\n%s", i, err, out)
@@ -380,8 +381,8 @@ func TestCloseEndsEverything(t *testing.T) {
 	if got := (through{t: t}).output("inspect", "-f", "{{.State.Running}}", id); got != "true" {
 		t.Errorf("the container no longer runs: %s", got)
 	}
-	eventually(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= goroutines })
-	eventually(t, "as many open files as before", func() bool { return openFiles(t) <= files })
+	testutil.Eventually(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= goroutines })
+	testutil.Eventually(t, "as many open files as before", func() bool { return openFiles(t) <= files })
 }
 
 func openFiles(t *testing.T) int {

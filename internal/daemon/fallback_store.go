@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,6 +27,15 @@ const fallbackLimit = 64 << 20
 type fallbackStore struct {
 	path string // "": there is no fallback store
 	log  *zap.Logger
+}
+
+// FallbackPath returns the path of the fallback store for a database. Pass a directory in another file system, which is
+// empty after a reboot, like the recording in the kernel.
+func FallbackPath(directory, database string) string {
+	if absolute, err := filepath.Abs(database); err == nil {
+		database = absolute
+	}
+	return filepath.Join(directory, fmt.Sprintf("unsaved-%.8x.db", sha256.Sum256([]byte(database))))
 }
 
 // storeFunc reads or writes a database.

@@ -2,7 +2,6 @@ package dockerrun
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"os/exec"
 	"path/filepath"
@@ -20,19 +19,8 @@ import (
 	"github.com/capmon/capmon/capability"
 	engine "github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/shell"
+	"github.com/capmon/capmon/internal/testutil"
 )
-
-func docker(t *testing.T, args ...string) string {
-	t.Helper()
-	var stderr strings.Builder
-	cmd := exec.CommandContext(t.Context(), "docker", args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("docker %s: %v\n%s(this test needs a Docker daemon at DOCKER_HOST with the image bb, as make test sets up)", strings.Join(args, " "), err, &stderr)
-	}
-	return strings.TrimSpace(string(out))
-}
 
 func remove(t *testing.T, kind, name string) {
 	t.Cleanup(func() { _ = exec.Command("docker", kind, "rm", "-f", name).Run() })
@@ -40,8 +28,6 @@ func remove(t *testing.T, kind, name string) {
 
 // untilStopped runs until the container is stopped.
 var untilStopped = []string{"bb", "sh", "-c", "trap exit TERM; sleep 1000 & wait"}
-
-func unused() string { return "capmon-test-" + strings.ToLower(rand.Text()) }
 
 // connect connects only once, because reading Docker's configuration is not safe for concurrent use.
 var connect = sync.OnceValues(func() (*engine.Docker, error) { return engine.NewDocker(context.Background()) })
@@ -134,10 +120,10 @@ func networksOf(s engine.Settings) map[string]network.EndpointSettings {
 // image creates an image with settings that containers inherit or override.
 func image(t *testing.T) string {
 	t.Helper()
-	name := unused()
-	container := docker(t, "create", "--stop-signal=SIGKILL", "bb")
+	name := testutil.UnusedName()
+	container := testutil.Docker(t, "create", "--stop-signal=SIGKILL", "bb")
 	remove(t, "container", container)
-	docker(t, "commit", "--change", `ENTRYPOINT ["/bin/sh", "-c"]`, "--change", `CMD ["sleep 1000"]`, "--change", "ENV FROM=image", "--change", "LABEL from=image",
+	testutil.Docker(t, "commit", "--change", `ENTRYPOINT ["/bin/sh", "-c"]`, "--change", `CMD ["sleep 1000"]`, "--change", "ENV FROM=image", "--change", "LABEL from=image",
 		"--change", "VOLUME /kept", "--change", "EXPOSE 81", "--change", "USER 1000", "--change", "WORKDIR /tmp",
 		"--change", "HEALTHCHECK --interval=1h CMD true", container, name)
 	t.Cleanup(func() { _ = exec.Command("docker", "rmi", "-f", name).Run() })
@@ -146,14 +132,14 @@ func image(t *testing.T) string {
 
 // In each case, --cap-drop and --cap-add are replaced.
 func TestContainersAreCreatedAgainWithTheirSettings(t *testing.T) {
-	front, back, volume, other, own := unused(), unused(), unused(), unused(), image(t)
-	docker(t, "network", "create", "--subnet=10.213.7.0/24", front)
+	front, back, volume, other, own := testutil.UnusedName(), testutil.UnusedName(), testutil.UnusedName(), testutil.UnusedName(), image(t)
+	testutil.Docker(t, "network", "create", "--subnet=10.213.7.0/24", front)
 	remove(t, "network", front)
-	docker(t, "network", "create", back)
+	testutil.Docker(t, "network", "create", back)
 	remove(t, "network", back)
-	docker(t, "volume", "create", volume)
+	testutil.Docker(t, "volume", "create", volume)
 	remove(t, "volume", volume)
-	docker(t, "run", "-d", "--name", other, "--ipc=shareable", "-v", volume+":/others", "bb", "sleep", "1000")
+	testutil.Docker(t, "run", "-d", "--name", other, "--ipc=shareable", "-v", volume+":/others", "bb", "sleep", "1000")
 	remove(t, "container", other)
 	directory := t.TempDir()
 	hostile := "two\nlines 'quoted' \"twice\" $HOME `id` \\ !! {a,b} * \u202e \x1b[31m ü"
@@ -207,8 +193,8 @@ func TestContainersAreCreatedAgainWithTheirSettings(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			name := unused()
-			docker(t, slices.Concat(strings.Fields(test.create), []string{"--name", name}, test.options, test.words)...)
+			name := testutil.UnusedName()
+			testutil.Docker(t, slices.Concat(strings.Fields(test.create), []string{"--name", name}, test.options, test.words)...)
 			remove(t, "container", name)
 			before := settingsOf(t, name)
 			recreation, after := recreate(t, before, map[string]string{settingsOf(t, other).Container.ID: other})
@@ -255,15 +241,15 @@ func TestTheOldContainerGetsAnUnusedName(t *testing.T) {
 
 func TestASecondNetworkIsConnectedBeforeTheStart(t *testing.T) {
 	t.Parallel()
-	front, back, name := unused(), unused(), unused()
+	front, back, name := testutil.UnusedName(), testutil.UnusedName(), testutil.UnusedName()
 	for _, network := range []string{front, back} {
-		docker(t, "network", "create", network)
+		testutil.Docker(t, "network", "create", network)
 		remove(t, "network", network)
 	}
-	docker(t, slices.Concat([]string{"create", "--name", name, "--network", front}, untilStopped)...)
+	testutil.Docker(t, slices.Concat([]string{"create", "--name", name, "--network", front}, untilStopped)...)
 	remove(t, "container", name)
-	docker(t, "network", "connect", "--alias", "db", back, name)
-	docker(t, "start", name)
+	testutil.Docker(t, "network", "connect", "--alias", "db", back, name)
+	testutil.Docker(t, "start", name)
 	before := settingsOf(t, name)
 	recreation, after := recreate(t, before, nil)
 	same(t, recreation.Lines(), before, after)
@@ -272,11 +258,11 @@ func TestASecondNetworkIsConnectedBeforeTheStart(t *testing.T) {
 // The data of a container stay in the same volumes, including anonymous ones.
 func TestAnonymousVolumesAreKept(t *testing.T) {
 	t.Parallel()
-	name, own := unused(), image(t)
-	docker(t, "run", "-d", "--name", name, "--user=0", "-v", "/data/", "--mount=type=volume,target=/more/", own,
+	name, own := testutil.UnusedName(), image(t)
+	testutil.Docker(t, "run", "-d", "--name", name, "--user=0", "-v", "/data/", "--mount=type=volume,target=/more/", own,
 		"echo data >/data/file; echo kept >/kept/file; echo more >/more/file; trap exit TERM; sleep 1000 & wait")
 	remove(t, "container", name)
-	for docker(t, "exec", name, "sh", "-c", "cat /data/file /kept/file /more/file 2>/dev/null || true") != "data\nkept\nmore" {
+	for testutil.Docker(t, "exec", name, "sh", "-c", "cat /data/file /kept/file /more/file 2>/dev/null || true") != "data\nkept\nmore" {
 		continue
 	}
 	before := settingsOf(t, name)
@@ -289,8 +275,8 @@ func TestAnonymousVolumesAreKept(t *testing.T) {
 // With --rm, an anonymous volume is removed with the container, so the new container must not refer to it.
 func TestAnonymousVolumesAreNotKeptWithRm(t *testing.T) {
 	t.Parallel()
-	name := unused()
-	docker(t, "create", "--rm", "--name", name, "--mount=type=volume,target=/more", "bb", "true")
+	name := testutil.UnusedName()
+	testutil.Docker(t, "create", "--rm", "--name", name, "--mount=type=volume,target=/more", "bb", "true")
 	remove(t, "container", name)
 	if line := shell.Line(WithCapabilities(settingsOf(t, name), 0, nil, true).Create[0]); !strings.Contains(line, " --mount=type=volume,target=/more ") {
 		t.Error(line)
@@ -299,10 +285,10 @@ func TestAnonymousVolumesAreNotKeptWithRm(t *testing.T) {
 
 func TestAMovedImageIsNamedByItsID(t *testing.T) {
 	t.Parallel()
-	name, own := unused(), image(t)
-	docker(t, "run", "-d", "--name", name, own)
+	name, own := testutil.UnusedName(), image(t)
+	testutil.Docker(t, "run", "-d", "--name", name, own)
 	remove(t, "container", name)
-	docker(t, "tag", "bb", own)
+	testutil.Docker(t, "tag", "bb", own)
 	before := settingsOf(t, name)
 	recreation, after := recreate(t, before, nil)
 	if after.Container.Image != before.Container.Image || len(recreation.Notes) != 2 {
@@ -327,8 +313,8 @@ func TestAMissingImageIsReported(t *testing.T) {
 
 func TestPrivilegedIsRemoved(t *testing.T) {
 	t.Parallel()
-	name := unused()
-	docker(t, slices.Concat([]string{"run", "-d", "--privileged", "--name", name}, untilStopped)...)
+	name := testutil.UnusedName()
+	testutil.Docker(t, slices.Concat([]string{"run", "-d", "--privileged", "--name", name}, untilStopped)...)
 	remove(t, "container", name)
 	recreation, after := recreate(t, settingsOf(t, name), nil)
 	if after.Container.HostConfig.Privileged || len(after.Container.HostConfig.SecurityOpt) != 0 || len(recreation.Notes) != 2 || len(recreation.Untranslated) != 0 {
@@ -337,12 +323,12 @@ func TestPrivilegedIsRemoved(t *testing.T) {
 }
 
 func TestUntranslatedSettingsAreReported(t *testing.T) {
-	name := unused()
+	name := testutil.UnusedName()
 	profile, err := filepath.Abs("../../cmd/capmon/testdata/seccomp.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	docker(t, "create", "--name", name, "--security-opt=seccomp="+profile, "--cidfile="+filepath.Join(t.TempDir(), "id"), "bb", "true")
+	testutil.Docker(t, "create", "--name", name, "--security-opt=seccomp="+profile, "--cidfile="+filepath.Join(t.TempDir(), "id"), "bb", "true")
 	remove(t, "container", name)
 	s := settingsOf(t, name)
 	s.Container.Config.MacAddress = "02:42:0a:d5:07:4d" //nolint:staticcheck // a new docker command rejects it for an old engine

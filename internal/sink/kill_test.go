@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/capmon/capmon/internal/testutil"
 	"go.uber.org/zap"
 )
 
@@ -79,7 +80,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	last := numberedAlert(0)
 	s.Deliver(last)
 	accepted = append(accepted, last.ID)
-	eventually(t, "the last alert is there", func() bool { return slices.Contains(r.ids(), last.ID) })
+	testutil.Eventually(t, "the last alert is there", func() bool { return slices.Contains(r.ids(), last.ID) })
 	// Each time, one more alert may be on disk than was printed.
 	got := slices.DeleteFunc(r.ids(), func(id string) bool { return !slices.Contains(accepted, id) })
 	if !slices.Equal(got, accepted) || len(r.ids()) > len(accepted)+10 {

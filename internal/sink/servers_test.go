@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/capmon/capmon/internal/testutil"
 	gosyslog "github.com/leodido/go-syslog/v4"
 	"github.com/leodido/go-syslog/v4/octetcounting"
 	"github.com/leodido/go-syslog/v4/rfc5424"
@@ -69,7 +70,7 @@ func deliverWhileDown(t *testing.T, s *Sinks, from, to int) (ids []string) {
 	failures := &s.running[0].loop.failures
 	before := failures.Load()
 	ids = deliver(s, from, to)
-	eventually(t, "a delivery has failed", func() bool { return failures.Load() > before })
+	testutil.Eventually(t, "a delivery has failed", func() bool { return failures.Load() > before })
 	return ids
 }
 
@@ -77,7 +78,7 @@ func deliverWhileDown(t *testing.T, s *Sinks, from, to int) (ids []string) {
 func awaitIDs(t *testing.T, want []string, find func() []string) {
 	t.Helper()
 	var got []string
-	eventually(t, fmt.Sprintf("%d alerts have arrived", len(want)), func() bool {
+	testutil.Eventually(t, fmt.Sprintf("%d alerts have arrived", len(want)), func() bool {
 		got = nil
 		for _, id := range find() {
 			if !slices.Contains(got, id) {
@@ -184,7 +185,7 @@ func TestSyslogOverTLS(t *testing.T) {
 	}
 	untrusting := openSinks(t, nil, Spool{}, Config{Name: "untrusting", To: Syslog{Address: address}})
 	deliver(untrusting, 0, 1)
-	eventually(t, "a delivery has failed", func() bool { return untrusting.running[0].loop.failures.Load() > 0 })
+	testutil.Eventually(t, "a delivery has failed", func() bool { return untrusting.running[0].loop.failures.Load() > 0 })
 }
 
 // A server that accepts the connection but does not read counts as down and does not block capmon.
@@ -198,7 +199,7 @@ func TestSyslogServerThatDoesNotRead(t *testing.T) {
 	defer listener.Close()
 	s := openSinks(t, nil, Spool{}, Config{Name: "stuck", To: Syslog{Address: "unix://" + socket, Timeout: Duration(50 * time.Millisecond)}})
 	deliver(s, 0, 1)
-	eventually(t, "a delivery has failed", func() bool { return s.running[0].loop.failures.Load() > 0 })
+	testutil.Eventually(t, "a delivery has failed", func() bool { return s.running[0].loop.failures.Load() > 0 })
 	closeNow(t, s)
 	if s.Reload(nil) == nil {
 		t.Error("closed sinks were reloaded")
@@ -224,7 +225,7 @@ func TestAlertmanager(t *testing.T) {
 	var all []found
 	seen := make(map[string]bool) // also of an Alertmanager that was stopped
 	await := func(want int) {
-		eventually(t, fmt.Sprintf("%d alerts have arrived", want), func() bool {
+		testutil.Eventually(t, fmt.Sprintf("%d alerts have arrived", want), func() bool {
 			response, err := http.Get(url + "/api/v2/alerts")
 			if err != nil {
 				return false

@@ -26,6 +26,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/internal/uses"
 )
 
@@ -75,15 +76,6 @@ func closeNow(t *testing.T, s *Sinks) {
 	}
 }
 
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("timeout: waited until %s", what)
-		}
-	}
-}
-
 // receiver accepts messages over HTTP. It keeps its address while it is down.
 type receiver struct {
 	address string
@@ -111,7 +103,7 @@ func newReceiver(t *testing.T) *receiver {
 func (r *receiver) start(t *testing.T) {
 	t.Helper()
 	var listener net.Listener
-	eventually(t, "the address is free", func() (ok bool) {
+	testutil.Eventually(t, "the address is free", func() (ok bool) {
 		var err error
 		listener, err = net.Listen("tcp", r.address)
 		return err == nil
@@ -156,7 +148,7 @@ func (r *receiver) ids() (ids []string) {
 
 func (r *receiver) await(t *testing.T, want []string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d alerts have arrived", len(want)), func() bool { return len(r.ids()) >= len(want) })
+	testutil.Eventually(t, fmt.Sprintf("%d alerts have arrived", len(want)), func() bool { return len(r.ids()) >= len(want) })
 	if got := r.ids(); !slices.Equal(got, want) {
 		t.Errorf("got %d alerts, wanted %d, in their order", len(got), len(want))
 	}
@@ -337,7 +329,7 @@ func TestErrorsShowNoSecrets(t *testing.T) {
 	two.To = hook
 	s := openSinks(t, zap.New(core), Spool{}, one, two)
 	deliver(s, 0, 1)
-	eventually(t, "both have failed", func() bool {
+	testutil.Eventually(t, "both have failed", func() bool {
 		return logs.FilterField(zap.String("sink", "down")).Len() > 0 && logs.FilterField(zap.String("sink", "tls")).Len() > 0
 	})
 	closeNow(t, s)
@@ -382,7 +374,7 @@ func TestSlowReceiverDuringAFlood(t *testing.T) {
 		return alerts, dropped
 	}
 	for _, r := range []*receiver{slow, quick} {
-		eventually(t, "all alerts have arrived or are reported as dropped", func() bool {
+		testutil.Eventually(t, "all alerts have arrived or are reported as dropped", func() bool {
 			alerts, dropped := received(r)
 			return alerts+dropped >= flood
 		})
@@ -493,7 +485,7 @@ func TestPrometheusCounts(t *testing.T) {
 	}}}
 	defer client.CloseIdleConnections()
 	var body []byte
-	eventually(t, "four are delivered", func() bool {
+	testutil.Eventually(t, "four are delivered", func() bool {
 		response, err := client.Get("http://capmon/metrics")
 		if err != nil {
 			t.Fatal(err)
@@ -515,7 +507,7 @@ func TestPrometheusCounts(t *testing.T) {
 		t.Fatalf("renaming a sink that keeps its address: %v", err)
 	}
 	r.await(t, append(r.ids(), deliver(s, 3, 4)...))
-	eventually(t, "the renamed sink continues to count", func() bool {
+	testutil.Eventually(t, "the renamed sink continues to count", func() bool {
 		response, err := client.Get("http://capmon/metrics")
 		if err != nil {
 			t.Fatal(err)

@@ -1,0 +1,15 @@
+package e2e
+
+import "testing"
+
+func TestTimesAndFilesThatMakeNoSenseAreRejected(t *testing.T) {
+	t.Parallel()
+	for _, arguments := range [][]string{
+		{"profile", "--for", "0s"}, {"profile", "--for=-1s"}, {"audit", "--for", "0s"},
+	} {
+		complains(t, arguments, "the time must be greater than 0")
+	}
+	complains(t, []string{"profile", "--for", "soon"}, "invalid duration")
+	complains(t, []string{"profile", "--save", "-", "--", "true"}, "- does not mean standard output here: name a file")
+	complains(t, []string{"verify", "--save", "-", "--", "docker", "run", "bb"}, "- does not mean standard output here: name a file")
+}

@@ -49,20 +49,24 @@ demo: root-demo setup-demo build ## show which capabilities ping needs, with a p
 
 RUN_DEMO = scripts/images.sh demo && bin/capmon profile -- docker run --rm --name pinger bb ping -c1 127.0.0.1
 
-# These tests run first: they cause losses, so they wait until no other test runs (internal/testlock).
+# These tests run first: they cause losses, so they wait until no other test runs (internal/testutil/testlock).
 LOSSES := WrongCachedCallSitesAreDetected|TooDeepContainersAreCounted|BesideAHostileContainer|FloodsOfArguments|LossesRaiseAlerts|ContainersThatEndedAreCounted
 
 # The packages with the longest tests come first; the others run in parallel with them.
 .PHONY: test
 test: root-test setup-test build check-generate lint vulncheck test-compat ## run all tests, with a private Docker daemon
-	scripts/expedite-rcu.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
-		go test -race -count=1 -timeout 30m -p 1 -run "$(LOSSES)" ./monitor ./cmd/capmon; \
-		go test -race -count=1 -timeout 80m -parallel 4 -skip "$(LOSSES)" ./cmd/capmon ./monitor ./...; \
+	CAPMON_E2E=1 scripts/expedite-rcu.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
+		go test -race -count=1 -timeout 30m -p 1 -run "$(LOSSES)" ./monitor ./test/e2e; \
+		go test -race -count=1 -timeout 80m -parallel 4 -skip "$(LOSSES)" ./test/e2e ./test/soak ./monitor ./...; \
 		scripts/test-kernels.sh --short'
 
 .PHONY: test-compat
 test-compat: setup-test ## compare output with the libraries and tools that read it (test/compat is another module)
 	go test -C test/compat -race -count=1 ./...
+
+.PHONY: unit
+unit: ## run the tests that need neither root nor Docker, and say how many others were skipped
+	scripts/unit.sh
 
 .PHONY: test-docker
 test-docker: root-test-docker setup-docker ## run the main tests with a current Docker daemon (TESTS="Verify Audit" selects tests)
@@ -82,10 +86,10 @@ bench-scale: root-bench-scale setup-test build ## measure what capmon itself use
 
 .PHONY: soak
 soak: root-soak setup-test build ## verify that capmon loses and miscounts nothing: 200 million checks, short containers, serve with faults (30 minutes), ten containers next to hostile ones (10 minutes)
-	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; \
+	CAPMON_E2E=1 $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; \
 		go test ./monitor -count=1 -v -timeout 30m -run TestManyChecks -checks 200000000; go run ./bench churn; \
-		go test ./cmd/capmon -count=1 -v -timeout 60m -run TestServeSoak -soak 30m; \
-		go test ./cmd/capmon -count=1 -v -timeout 30m -run TestHonestRecordsBesideAHostileContainer -hostile 10m'
+		go test ./test/soak -count=1 -v -timeout 60m -run TestServeSoak -soak 30m; \
+		go test ./test/e2e -count=1 -v -timeout 30m -run TestHonestRecordsBesideAHostileContainer -hostile 10m'
 
 .PHONY: corpus
 corpus: root-corpus setup-test build ## compare capmon's lists with the needs of real software, and with the stored results (an hour)

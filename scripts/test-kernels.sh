@@ -31,26 +31,26 @@ usage() {
 # fill ARCH puts the programs and files for guests of that architecture into $work/ARCH.
 fill() {
 	local build=(-trimpath -buildvcs=false) directory=$work/$1
-	mkdir -p "$directory/scripts/workloads" "$directory/cmd/capmon"
+	mkdir -p "$directory/scripts/workloads" "$directory/test/e2e"
 	CGO_ENABLED=0 GOARCH=$1 go build "${build[@]}" -o "$directory/capmon" ./cmd/capmon
-	CGO_ENABLED=0 GOARCH=$1 go test -c "${build[@]}" -o "$directory/capmon.test" ./cmd/capmon
+	CGO_ENABLED=0 GOARCH=$1 go test -c "${build[@]}" -o "$directory/e2e.test" ./test/e2e
 	CGO_ENABLED=0 GOARCH=$1 go test -c "${build[@]}" -o "$directory/monitor.test" ./monitor
 	scripts/images.sh programs "$1" "$directory"
 	cp scripts/{dockerd,images,runc-capped}.sh "$directory/scripts"
 	cp scripts/workloads/*.[ch] "$directory/scripts/workloads"
-	cp -r cmd/capmon/testdata "$directory/cmd/capmon"
+	cp -r test/e2e/testdata "$directory/test/e2e"
 	cp -r packaging docs "$directory"
 	cat >"$directory/test" <<-'END'
 		set -eu
-		export CAPMON_GUEST=$1 CAPMON_BINARY=$PWD/capmon CAPMON_PROGRAMS=$PWD
+		export CAPMON_E2E=1 CAPMON_GUEST=$1 CAPMON_BINARY=$PWD/capmon CAPMON_PROGRAMS=$PWD
 		shift
 		scripts/images.sh
 		if [ "$CAPMON_GUEST" != 5.10 ]; then ./monitor.test -test.v -test.run InModules; fi
-		cd cmd/capmon
+		cd test/e2e
 		# Some tests change settings of the machine: run one test at a time, and lockdown last.
-		../../capmon.test -test.v -test.parallel 1 -test.timeout 85m -test.skip UnderLockdown "$@"
+		../../e2e.test -test.v -test.parallel 1 -test.timeout 85m -test.skip UnderLockdown "$@"
 		if echo TestEveryHookUnderLockdown | grep --quiet --extended-regexp --regexp="$2"; then
-			../../capmon.test -test.v -test.timeout 85m "$@" -test.run UnderLockdown
+			../../e2e.test -test.v -test.timeout 85m "$@" -test.run UnderLockdown
 		fi
 	END
 }

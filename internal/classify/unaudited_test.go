@@ -538,9 +538,9 @@ func shown(proof string) string {
 
 // TestProofsExist fails if the table names a test that does not exist.
 func TestProofsExist(t *testing.T) {
-	workloads, rows := string(read(t, "../../cmd/capmon/workload_test.go")), string(read(t, "table_test.go"))
+	workloads, rows := string(read(t, "../../test/e2e/workload_test.go")), string(read(t, "table_test.go"))
 	var functions strings.Builder
-	for _, pattern := range []string{"*_test.go", "../../cmd/capmon/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "../../test/e2e/*_test.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -324,7 +324,7 @@ func TestPrivilegedIsRemoved(t *testing.T) {
 
 func TestUntranslatedSettingsAreReported(t *testing.T) {
 	name := testutil.UnusedName()
-	profile, err := filepath.Abs("../../cmd/capmon/testdata/seccomp.json")
+	profile, err := filepath.Abs("../../test/e2e/testdata/seccomp.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -15,9 +16,9 @@ import (
 const instruction = `run "make test" as root`
 
 // RunOrSkip runs the tests of a package in which nearly all tests need root and Docker. If these are missing, for the
-// reason in missing, it runs only the tests whose names match the regular expression others, and prints how many it
-// skipped. It fails instead if [NothingMaySkip]. It returns the exit code.
-func RunOrSkip(m *testing.M, missing error, others string) int {
+// reason in missing, it runs only the tests with the names in others, and prints how many it skipped. It fails instead
+// if [NothingMaySkip]. It returns the exit code.
+func RunOrSkip(m *testing.M, missing error, others ...string) int {
 	if !flag.Parsed() {
 		flag.Parse()
 	}
@@ -28,36 +29,46 @@ func RunOrSkip(m *testing.M, missing error, others string) int {
 		fmt.Fprintf(os.Stderr, "the tests need root and a Docker daemon at DOCKER_HOST: %s: %v\n", instruction, missing)
 		return 1
 	}
-	skipped, err := countTests(others)
-	if err == nil {
-		err = errors.Join(flag.Set("test.skip", ""), flag.Set("test.run", others))
-	}
+	skipped, err := skipAllBut(others)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	fmt.Fprintf(os.Stderr, "skipped %d tests that need root and Docker: %s (%v)\n", skipped, instruction, missing)
+	fmt.Fprintf(os.Stderr, "skipped %d tests that need root and Docker: %s\n", skipped, instruction)
 	noteSkipped(skipped)
 	return m.Run()
 }
 
-// countTests returns the number of tests of this package that the arguments select and that do not match others.
-func countTests(others string) (n int, err error) {
-	selected := flag.Lookup("test.run").Value.String()
-	out, err := exec.Command("/proc/self/exe", "-test.list="+selected).Output()
-	if err != nil {
-		return 0, fmt.Errorf("listing the tests: %w", err)
-	}
-	not, err := regexp.Compile(others)
+// skipAllBut changes the flag -run so that it selects only tests with the names in others, and returns the number of
+// tests that it does not select any more.
+func skipAllBut(others []string) (skipped int, err error) {
+	run := flag.Lookup("test.run").Value.String()
+	first, _, _ := strings.Cut(run, "/")
+	selected, err := regexp.Compile(first)
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(out)) {
-		if strings.HasPrefix(line, "Test") && !not.MatchString(strings.TrimSpace(line)) {
-			n++
+	out, err := exec.Command("/proc/self/exe", "-test.list=.").Output()
+	if err != nil {
+		return 0, fmt.Errorf("listing the tests: %w", err)
+	}
+	all := strings.Fields(string(out))
+	for _, name := range others {
+		if !slices.Contains(all, name) {
+			return 0, fmt.Errorf("there is no test %s", name)
 		}
 	}
-	return n, nil
+	var rest []string
+	for _, name := range all {
+		switch {
+		case !selected.MatchString(name):
+		case slices.Contains(others, name):
+			rest = append(rest, name)
+		case strings.HasPrefix(name, "Test"):
+			skipped++
+		}
+	}
+	return skipped, flag.Set("test.run", "^("+strings.Join(rest, "|")+")$")
 }
 
 // NothingMaySkip reports whether a missing requirement is a failure: make test sets CAPMON_E2E=1, and continuous

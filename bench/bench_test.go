@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/internal/testutil/testlock"
 )
 
@@ -19,24 +21,24 @@ var built string
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
-	directory, err := os.MkdirTemp("", "bench-test-")
-	if err == nil {
-		defer os.RemoveAll(directory)
-		built = filepath.Join(directory, "capmon")
-		err = testlock.NoLosses()
-	}
-	if err == nil {
-		var out []byte
-		if out, err = exec.Command("go", "build", "-o", built, "../cmd/capmon").CombinedOutput(); err != nil {
-			err = fmt.Errorf("%w\n%s", err, out)
+	missing := errors.Join(testutil.Root(), testutil.DockerWithImage())
+	if missing == nil {
+		directory, err := os.MkdirTemp("", "bench-test-")
+		if err == nil {
+			defer os.RemoveAll(directory)
+			built = filepath.Join(directory, "capmon")
+			err = errors.Join(testlock.NoLosses(), testutil.Build(built, "../cmd/capmon"))
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
 		}
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "the tests need root and a Docker daemon at DOCKER_HOST with the image bb, as make test sets up:", err)
-		return 1
-	}
-	return m.Run()
+	return testutil.RunOrSkip(m, missing, needNothing...)
 }
+
+// needNothing has the tests that need neither root nor Docker.
+var needNothing = []string{"TestChurnFindsWhatIsMissing", "TestLostChecksAreNoResult", "TestRow", "TestSpread", "TestWhatAProcessTakesIsRead"}
 
 // bench runs a bench command, which must succeed, and returns its output.
 func bench(t *testing.T, args ...string) string {

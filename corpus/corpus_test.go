@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
 
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/internal/testutil/testlock"
 )
 
@@ -19,39 +19,38 @@ var built command
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
-	directory, err := os.MkdirTemp("", "corpus-test-")
-	if err == nil {
-		defer os.RemoveAll(directory)
-		err = prepare(directory)
+	missing := errors.Join(testutil.Root(), testutil.DockerWithImage()) // and the images of scripts/corpus-images.sh fast
+	if missing == nil {
+		directory, err := os.MkdirTemp("", "corpus-test-")
+		if err == nil {
+			defer os.RemoveAll(directory)
+			err = prepare(directory)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "the tests need root and a Docker daemon at DOCKER_HOST with the images of scripts/corpus-images.sh fast, as make test sets up:", err)
-		return 1
-	}
-	return m.Run()
+	return testutil.RunOrSkip(m, missing, needNothing...)
+}
+
+// needNothing has the tests that need neither root nor Docker.
+var needNothing = []string{
+	"TestDocumentationHasTheResults",
+	"TestEveryWorkloadIsComplete",
+	"TestListThatChangesIsNamed",
+	"TestListThatDiffersFromStoredIsNamed",
+	"TestMeasurementIsStored",
+	"TestMinimalSets",
+	"TestUsesThatDifferAreNamed",
 }
 
 func prepare(directory string) error {
-	if os.Geteuid() != 0 {
-		return errors.New("not root")
-	}
-	if err := testlock.NoLosses(); err != nil {
-		return err
-	}
 	built = command{
 		directory: ".", self: filepath.Join(directory, "corpus"),
 		capmon: filepath.Join(directory, "capmon"), verify: true,
 	}
-	for _, line := range [][]string{
-		{"go", "build", "-o", built.self, "."},
-		{"go", "build", "-o", built.capmon, "../cmd/capmon"},
-		{"docker", "version"},
-	} {
-		if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%v: %w\n%s", line, err, out)
-		}
-	}
-	return nil
+	return errors.Join(testlock.NoLosses(), testutil.Build(built.self, "."), testutil.Build(built.capmon, "../cmd/capmon"))
 }
 
 func loadFast(t *testing.T) []workload {

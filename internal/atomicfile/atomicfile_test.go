@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 func text(s string) func(io.Writer) error {
@@ -57,6 +59,7 @@ func TestNewFileRespectsTheUmask(t *testing.T) {
 }
 
 func TestExistingFileKeepsItsModeAndOwner(t *testing.T) {
+	testutil.NeedRoot(t)
 	umask(t, 0o022)
 	for _, mode := range []os.FileMode{0o600, 0o640, 0o666} {
 		path := filepath.Join(t.TempDir(), "old")

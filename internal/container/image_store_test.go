@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/api/types"
 	"github.com/docker/docker/api/types/storage"
@@ -108,6 +109,7 @@ func TestLayersComeFromTheImageStore(t *testing.T) {
 // A container is inspected even if containerd hangs or rejects the request. Its layers are read from the mount table
 // while they are mounted.
 func TestLayersWithoutContainerd(t *testing.T) {
+	testutil.NeedRoot(t)
 	root := filepath.Join(t.TempDir(), "a b=c\td\n#\"é")
 	if err := os.Mkdir(root, 0o700); err != nil {
 		t.Fatal(err)
@@ -260,6 +262,7 @@ func TestLayersThatTheEngineLists(t *testing.T) {
 // startEngine starts a process with a mount namespace of its own.
 func startEngine(t *testing.T) *exec.Cmd {
 	t.Helper()
+	testutil.NeedRoot(t)
 	engine := exec.Command("sleep", "1000")
 	engine.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if err := engine.Start(); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/internal/uses"
 )
 
@@ -59,11 +60,12 @@ func newTestDatabase(t *testing.T) *testDatabase {
 // makeReadOnly mounts a read-only file system over the directory of the database, until undone.
 func (d *testDatabase) makeReadOnly() (unlock func()) {
 	d.t.Helper()
+	testutil.NeedRoot(d.t)
 	if err := os.MkdirAll(d.directory, 0o700); err != nil {
 		d.t.Fatal(err)
 	}
 	if err := unix.Mount("capmon-test", d.directory, "tmpfs", unix.MS_RDONLY, ""); err != nil {
-		d.t.Fatal("the tests need root: ", err)
+		d.t.Fatal(err)
 	}
 	return func() {
 		d.t.Helper()

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
@@ -122,9 +123,7 @@ func TestPathOfProcess(t *testing.T) {
 
 // TestCgroupsOfThisKernel makes a cgroup and finds it with all methods.
 func TestCgroupsOfThisKernel(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Fatal("making a cgroup requires root")
-	}
+	testutil.NeedRoot(t)
 	cgroups, err := DetectCgroups()
 	if err != nil {
 		t.Fatal(err)
@@ -345,6 +344,7 @@ func FuzzPathOfProcess(f *testing.F) {
 
 // The owner of a cgroup can deny others access to it.
 func TestUnreadableCgroupsAreSkipped(t *testing.T) {
+	testutil.NeedRoot(t)
 	mount := t.TempDir()
 	err := errors.Join(os.MkdirAll(filepath.Join(mount, "closed/below"), 0o755), os.MkdirAll(filepath.Join(mount, "open/below"), 0o755),
 		os.Chown(filepath.Join(mount, "closed"), 4711, 4711), os.Chmod(filepath.Join(mount, "closed"), 0))

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 func TestParseFileCapabilities(t *testing.T) {
@@ -40,6 +41,7 @@ func TestParseFileCapabilities(t *testing.T) {
 }
 
 func TestReadFileCapabilitiesThatSetcapWrote(t *testing.T) {
+	testutil.NeedRoot(t)
 	dir := t.TempDir()
 	program := filepath.Join(dir, "program")
 	if err := os.WriteFile(program, nil, 0o755); err != nil {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 func TestParseEffective(t *testing.T) {
@@ -93,6 +94,7 @@ func TestInInitial(t *testing.T) {
 }
 
 func TestViewerOfAProcessInAnotherMountNamespace(t *testing.T) {
+	testutil.NeedRoot(t)
 	cmd := exec.Command("unshare", "--mount", "sh", "-c", "echo; exec cat")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

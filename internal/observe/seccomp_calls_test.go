@@ -15,15 +15,18 @@ import (
 
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // Recording system calls slows all processes, so it ends with the last container that needs it.
 func TestCallsAreRecordedWhileAContainerHasTheirCapability(t *testing.T) {
+	testutil.NeedRoot(t)
+	testutil.NeedDocker(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	docker, err := container.NewDocker(ctx)
 	if err != nil {
-		t.Fatal("the tests need a Docker daemon at DOCKER_HOST and the image bb, as make test sets up: ", err)
+		t.Fatal(err)
 	}
 	defer docker.Close()
 	o, err := Start(ctx, Options{Engine: only{docker, []string{"plain", "nice"}}, Log: zap.NewNop()})
@@ -59,9 +62,11 @@ func TestCallsAreRecordedWhileAContainerHasTheirCapability(t *testing.T) {
 
 // An answer of the engine after the end is not an error.
 func TestEngineAnswersAfterTheEnd(t *testing.T) {
+	testutil.NeedRoot(t)
+	testutil.NeedDocker(t)
 	docker, err := container.NewDocker(t.Context())
 	if err != nil {
-		t.Fatal("the tests need a Docker daemon at DOCKER_HOST and the image bb, as make test sets up: ", err)
+		t.Fatal(err)
 	}
 	defer docker.Close()
 	core, logged := observer.New(zap.WarnLevel)

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // restartable is an engine with one container. The test sets the engine's process ID and ends its connection.
@@ -69,6 +70,7 @@ func TestObserverUsesTheViewOfTheRunningEngine(t *testing.T) {
 // processWithMounts starts a process that has a mount namespace of its own.
 func processWithMounts(t *testing.T) int {
 	t.Helper()
+	testutil.NeedRoot(t)
 	process := exec.Command("sleep", "1000")
 	process.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if err := process.Start(); err != nil {

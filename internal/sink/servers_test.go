@@ -275,6 +275,7 @@ func TestAlertmanager(t *testing.T) {
 
 // TestJournald runs journald with a separate /run, and therefore in a separate process and mount namespace.
 func TestJournald(t *testing.T) {
+	testutil.NeedRoot(t)
 	const inside = "CAPMON_TEST_OWN_RUN"
 	if os.Getenv(inside) == "" {
 		t.Parallel()

@@ -20,6 +20,7 @@ import (
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // many returns a profile with runs of several kilobytes each.
@@ -38,9 +39,10 @@ func many(from, to int) profile.Profile {
 // mounted returns the mount point of a small file system.
 func mounted(t *testing.T, size string) string {
 	t.Helper()
+	testutil.NeedRoot(t)
 	directory := t.TempDir()
 	if err := unix.Mount("capmon-test", directory, "tmpfs", 0, "size="+size); err != nil {
-		t.Fatal("the tests need root: ", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(directory, unix.MNT_DETACH); err != nil {

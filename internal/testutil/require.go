@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -84,7 +85,7 @@ func NeedRoot(t testing.TB) {
 // NeedDocker skips the test unless there is a Docker daemon with the image bb. It fails instead if [NothingMaySkip].
 func NeedDocker(t testing.TB) {
 	t.Helper()
-	need(t, DockerWithImage())
+	need(t, dockerOnce())
 }
 
 func need(t testing.TB, missing error) {
@@ -110,10 +111,12 @@ func Root() error {
 // DockerWithImage returns an error unless there is a Docker daemon at DOCKER_HOST with the image bb.
 func DockerWithImage() error {
 	if out, err := exec.Command("docker", "image", "inspect", "bb").CombinedOutput(); err != nil {
-		return fmt.Errorf("docker image inspect bb: %w\n%s", err, out)
+		return fmt.Errorf("docker image inspect bb: %w: %s", err, out)
 	}
 	return nil
 }
+
+var dockerOnce = sync.OnceValue(DockerWithImage)
 
 // noteSkipped adds a line with the number of skipped tests to the file $CAPMON_SKIPPED, for make unit: go test does not
 // print the output of packages that pass.

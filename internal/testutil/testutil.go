@@ -4,7 +4,9 @@ package testutil
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,9 +38,20 @@ func MustExecute(t testing.TB, command ...string) string {
 	return stdout.String()
 }
 
-// Docker runs a docker command that must succeed, and returns its output without surrounding white space.
+// Build builds the program of a package with these flags of go build.
+func Build(path, pkg string, flags ...string) error {
+	command := slices.Concat([]string{"go", "build", "-o", path}, flags, []string{pkg})
+	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, out)
+	}
+	return nil
+}
+
+// Docker runs a docker command that must succeed, and returns its output without surrounding white space. It calls
+// [NeedDocker].
 func Docker(t testing.TB, args ...string) string {
 	t.Helper()
+	NeedDocker(t)
 	return strings.TrimSpace(MustExecute(t, append([]string{"docker"}, args...)...))
 }
 

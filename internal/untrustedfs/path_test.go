@@ -16,12 +16,15 @@ import (
 
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // A layer hides files of the layers below. The engine removes the upper layer with its container.
 func TestFilesOfEndedContainers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	testutil.NeedRoot(t)
+	testutil.NeedDocker(t)
 	docker, err := container.NewDocker(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -98,6 +101,8 @@ func inodeOf(t *testing.T, path string) uint64 {
 
 // The kernel reuses the number of a process that has ended, for a process of another container or of none.
 func TestOnlyTheContainersOwnProcessesProvideRoots(t *testing.T) {
+	testutil.NeedRoot(t)
+	testutil.NeedDocker(t)
 	const name = "own-root"
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
 	command(t, "docker", "run", "-d", "--init", "--name", name, "bb", "sleep", "1000")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // fakeWorkers starts workers that answer every request except requests for process 0, on which they hang.
@@ -189,6 +190,7 @@ func TestHelperProcesses(t *testing.T) {
 
 // capmon does not follow links that an ended container left in its volumes and layers.
 func TestLinksOfContainersAreNotFollowed(t *testing.T) {
+	testutil.NeedRoot(t)
 	const own = "/proc/self"
 	directory := t.TempDir()
 	secret := filepath.Join(directory, "host", "secret")

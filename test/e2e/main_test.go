@@ -48,8 +48,8 @@ func (s suite) Run() int {
 	// A guest has no compiler and receives a built binary.
 	if binary = os.Getenv("CAPMON_BINARY"); binary == "" {
 		binary = filepath.Join(directory, "capmon")
-		if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/capmon").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "building capmon: %v\n%s", err, out)
+		if err := testutil.Build(binary, "../../cmd/capmon"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -19,11 +20,13 @@ func TestScripts(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "script-web")
 	directory := t.TempDir()
-	build := []string{"go", "build", "-o", directory, "../../cmd/capmon"}
+	var flags []string
 	if hasRaceDetector() {
-		build = slices.Insert(build, 2, "-race")
+		flags = []string{"-race"}
 	}
-	mustExecute(t, build...)
+	if err := testutil.Build(filepath.Join(directory, "capmon"), "../../cmd/capmon", flags...); err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {

@@ -38,7 +38,7 @@ func runTests(m *testing.M) int {
 }
 
 // needNothing has the tests that need neither root nor Docker.
-var needNothing = []string{"TestChurnFindsWhatIsMissing", "TestLostChecksAreNoResult", "TestRow", "TestSpread", "TestWhatAProcessTakesIsRead"}
+var needNothing = []string{"TestChurnFindsWhatIsMissing", "TestLostChecksAreNoResult", "TestRow", "TestSpread"}
 
 // bench runs a bench command, which must succeed, and returns its output.
 func bench(t *testing.T, args ...string) string {

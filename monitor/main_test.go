@@ -36,7 +36,6 @@ var needNothing = []string{
 	"TestFlagsThatPreventFollowingLinks",
 	"TestNoHookErrorWrapsEveryCause",
 	"TestParseHook",
-	"ExampleParseHook",
 	"FuzzSocketInode",
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -40,6 +41,7 @@ func TestRights(t *testing.T) {
 
 // The tests run where profiling works.
 func TestThisHostWorks(t *testing.T) {
+	testutil.NeedRoot(t)
 	findings := Examine(t.Context(), Options{})
 	if !Works(findings) {
 		t.Errorf("%+v", findings)
@@ -59,6 +61,7 @@ func TestThisHostWorks(t *testing.T) {
 
 // doctor must name the hook that profiling uses.
 func TestDoctorNamesTheHookInUse(t *testing.T) {
+	testutil.NeedRoot(t)
 	findings := Examine(t.Context(), Options{})
 	m, err := monitor.Start(monitor.Options{})
 	if err != nil {

@@ -203,6 +203,7 @@ func TestCgroupsOfThisKernel(t *testing.T) {
 
 // A walk reaches cgroups at any depth, without a descriptor for each level.
 func TestDeepCgroups(t *testing.T) {
+	testutil.NeedRoot(t)
 	cgroups, err := DetectCgroups()
 	if err != nil {
 		t.Fatal(err)

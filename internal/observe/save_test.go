@@ -11,11 +11,13 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/monitor"
 )
 
 // Ended containers may be saved before the observer finds the checks without an event.
 func TestMissedChecksOfEndedContainersAreReportedBeforeRemoval(t *testing.T) {
+	testutil.NeedRoot(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	recorded := &recorder{late: make(map[string]bool), saved: make(map[string]bool)}

@@ -49,6 +49,7 @@ func (r *restartable) Inspect(ctx context.Context, id string) (container.Info, e
 // A process of a container may get the process ID of an engine that has exited. An engine that starts later
 // has another process ID.
 func TestObserverUsesTheViewOfTheRunningEngine(t *testing.T) {
+	testutil.NeedRoot(t)
 	engine := &restartable{inspected: make(chan struct{}), ended: make(chan error)}
 	o, err := Start(t.Context(), Options{Log: zap.NewNop(), Engine: engine})
 	if err != nil {

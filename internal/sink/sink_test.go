@@ -520,6 +520,7 @@ func TestPrometheusCounts(t *testing.T) {
 
 // The socket has the same modes as the socket of serve, regardless of the umask.
 func TestModesOfTheMetricsSocket(t *testing.T) {
+	testutil.NeedRoot(t)
 	socket := filepath.Join(t.TempDir(), "metrics")
 	var previous os.FileInfo
 	wantMode := func(when string, mode os.FileMode) {

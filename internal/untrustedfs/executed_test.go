@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // A container executed a program through links or scripts, and has ended. The links and scripts lead to the
 // same files as in the container's root directory, and never out of that directory.
 func TestProgramsOfEndedContainers(t *testing.T) {
+	testutil.NeedRoot(t)
 	upper, lower, outside := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "program")
 	if err := errors.Join(
 		os.Mkdir(filepath.Join(lower, "bin"), 0o755), os.WriteFile(filepath.Join(lower, "bin/program"), []byte("a program"), 0o755),

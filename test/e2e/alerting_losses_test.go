@@ -50,18 +50,18 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 	builtin := serve(t, "--rules", "builtin")
 	w := watchLive(t, "--rules", "builtin")
 	for _, name := range []string{"loss-first", "loss-second"} {
-		s.ready()
+		s.Ready()
 		loseExecutions(t, name)
 		eventually(t, "serve is not ready after "+name, func() bool {
-			status, body := s.get("/readyz")
+			status, body := s.Get("/readyz")
 			return status == http.StatusServiceUnavailable && strings.Contains(body, "capmon lost")
 		})
-		eventually(t, "the state names "+name, func() bool { return strings.Contains(s.state().LastLoss, name) })
+		eventually(t, "the state names "+name, func() bool { return strings.Contains(s.State().LastLoss, name) })
 		eventually(t, "the webhook has an alert about "+name, func() bool { return blames(r.all(), name) })
 		for _, one := range []*server{s, builtin} {
 			eventually(t, "the database has an alert about "+name, func() bool { return blames(one.lossAlerts(name), name) })
 			eventually(t, "the log has an error that names "+name, func() bool {
-				return slices.ContainsFunc(slices.Collect(strings.Lines(one.stderr.String())), func(line string) bool {
+				return slices.ContainsFunc(slices.Collect(strings.Lines(one.Stderr.String())), func(line string) bool {
 					return strings.Contains(line, "ERROR") && strings.Contains(line, "capmon lost") && strings.Contains(line, name)
 				})
 			})
@@ -87,7 +87,7 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 // lossAlerts returns the alerts that the API has for a container.
 func (s *server) lossAlerts(container string) (alerts []alert.Alert) {
 	s.t.Helper()
-	_, body := s.get("/api/v1/alerts?container=" + container)
+	_, body := s.Get("/api/v1/alerts?container=" + container)
 	if err := json.Unmarshal([]byte(body), &alerts); err != nil {
 		s.t.Fatalf("%v: %s", err, body)
 	}

@@ -137,7 +137,7 @@ spool:
 	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.cmd.Process.Signal(unix.SIGHUP); err != nil {
+	if err := l.Cmd.Process.Signal(unix.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the new sink exists", func() bool { _, err := os.Stat(log); return err == nil })

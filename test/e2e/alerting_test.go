@@ -286,10 +286,10 @@ func TestHangupReloadsTheRules(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.process.Signal(unix.SIGHUP); err != nil {
+		if err := l.Child.Signal(unix.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "watch prints "+wanted, func() bool { return strings.Contains(l.stderr.String(), wanted) })
+		eventually(t, "watch prints "+wanted, func() bool { return strings.Contains(l.Stderr.String(), wanted) })
 	}
 	// The rules have processed all uses once they have processed the marker that follows.
 	var markers []string

@@ -25,7 +25,7 @@ type performer struct {
 func newPerformer(t *testing.T) performer {
 	t.Helper()
 	p := performer{t, t.TempDir()}
-	for _, file := range []string{p.orders(), p.answers()} {
+	for _, file := range []string{p.Orders(), p.Answers()} {
 		if err := errors.Join(unix.Mkfifo(file, 0), os.Chmod(file, 0o666)); err != nil { // for any user
 			t.Fatal(err)
 		}
@@ -37,7 +37,7 @@ func newPerformer(t *testing.T) performer {
 func startPerformer(t *testing.T, host, name string, options ...string) performer {
 	t.Helper()
 	p := newPerformer(t)
-	command := slices.Concat([]string{"docker", "-H", host, "run", "-d", "--name", name, p.volume()}, options, []string{"bb"}, perform)
+	command := slices.Concat([]string{"docker", "-H", host, "run", "-d", "--name", name, p.Volume()}, options, []string{"bb"}, perform)
 	mustExecute(t, command...)
 	t.Cleanup(func() { _ = exec.Command("docker", "-H", host, "rm", "-f", name).Run() })
 	return p
@@ -48,17 +48,17 @@ func startPerformer(t *testing.T, host, name string, options ...string) performe
 var perform = []string{"sh", "-c", `trap "" PIPE; while [ -p /shared/orders ]; do read -r order </shared/orders || continue; ` +
 	`eval "$order"; until echo done >/shared/answers; do [ -p /shared/answers ] || exit; done; done`}
 
-func (p performer) volume() string  { return "--volume=" + p.directory + ":/shared" }
-func (p performer) orders() string  { return filepath.Join(p.directory, "orders") }
-func (p performer) answers() string { return filepath.Join(p.directory, "answers") }
+func (p performer) Volume() string  { return "--volume=" + p.directory + ":/shared" }
+func (p performer) Orders() string  { return filepath.Join(p.directory, "orders") }
+func (p performer) Answers() string { return filepath.Join(p.directory, "answers") }
 
-// do returns when the container has run the command.
-func (p performer) do(order string) {
+// Do returns when the container has run the command.
+func (p performer) Do(order string) {
 	p.t.Helper()
-	if err := os.WriteFile(p.orders(), []byte(order+"\n"), 0); err != nil {
+	if err := os.WriteFile(p.Orders(), []byte(order+"\n"), 0); err != nil {
 		p.t.Fatal(err)
 	}
-	if _, err := os.ReadFile(p.answers()); err != nil {
+	if _, err := os.ReadFile(p.Answers()); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -66,13 +66,13 @@ func (p performer) do(order string) {
 // await returns once the engine has reported a container of this name to capmon. It requires --log-level=debug.
 func (o *observation) await(name string) {
 	o.t.Helper()
-	eventually(o.t, "the engine has reported "+name, func() bool { return strings.Contains(o.stderr.String(), name) })
+	eventually(o.t, "the engine has reported "+name, func() bool { return strings.Contains(o.Stderr.String(), name) })
 }
 
 // dockerDaemon is a Docker daemon that only one test uses.
 type dockerDaemon struct {
 	t               *testing.T
-	directory, host string
+	Directory, Host string
 	command         string
 }
 
@@ -91,18 +91,18 @@ func startDaemonWith(t *testing.T, options ...string) dockerDaemon {
 	const dockerd = "../../scripts/dockerd.sh"
 	t.Cleanup(func() { mustExecute(t, dockerd, "stop", "--purge", directory) })
 	d := dockerDaemon{t, directory, strings.TrimSpace(mustExecute(t, "env", "CAPMON_DOCKERD="+command, dockerd, "start", directory)), command}
-	mustExecute(t, "sh", "-c", "docker save bb | docker -H "+d.host+" load")
+	mustExecute(t, "sh", "-c", "docker save bb | docker -H "+d.Host+" load")
 	return d
 }
 
-func (d dockerDaemon) docker(args ...string) string {
+func (d dockerDaemon) Docker(args ...string) string {
 	d.t.Helper()
-	return mustExecute(d.t, append([]string{"docker", "-H", d.host}, args...)...)
+	return mustExecute(d.t, append([]string{"docker", "-H", d.Host}, args...)...)
 }
 
-func (d dockerDaemon) signal(signal unix.Signal) (pid int) {
+func (d dockerDaemon) Signal(signal unix.Signal) (pid int) {
 	d.t.Helper()
-	text, err := os.ReadFile(filepath.Join(d.directory, "exec/docker.pid"))
+	text, err := os.ReadFile(filepath.Join(d.Directory, "exec/docker.pid"))
 	if err == nil {
 		pid, err = strconv.Atoi(string(text))
 	}
@@ -115,24 +115,24 @@ func (d dockerDaemon) signal(signal unix.Signal) (pid int) {
 	return pid
 }
 
-// stop ends only the daemon, as its service manager does, and waits for its end.
-func (d dockerDaemon) stop() {
+// Stop ends only the daemon, as its service manager does, and waits for its end.
+func (d dockerDaemon) Stop() {
 	d.t.Helper()
-	pid := d.signal(unix.SIGTERM)
+	pid := d.Signal(unix.SIGTERM)
 	eventually(d.t, "the daemon has ended", func() bool { return unix.Kill(pid, 0) != nil })
 }
 
-// start starts the daemon again.
-func (d dockerDaemon) start() {
+// Start starts the daemon again.
+func (d dockerDaemon) Start() {
 	d.t.Helper()
-	cmd := exec.Command(d.command, "--config-file", filepath.Join(d.directory, "daemon.json"))
+	cmd := exec.Command(d.command, "--config-file", filepath.Join(d.Directory, "daemon.json"))
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
 	go func() { _ = cmd.Wait() }() // the script that stops the daemon waits for its end
 	eventually(d.t, "the daemon answers", func() bool {
-		return execute(d.t, "docker", "-H", d.host, "version").code == 0
+		return execute(d.t, "docker", "-H", d.Host, "version").code == 0
 	})
 }
 
@@ -140,17 +140,17 @@ func (d dockerDaemon) start() {
 func TestDaemonAndContainersRestart(t *testing.T) {
 	t.Parallel()
 	d := startDaemonWith(t)
-	back := startPerformer(t, d.host, "comes-back", "--init", "--restart=always")
-	ends := startPerformer(t, d.host, "ends", "--init")
-	observation := watchAt(t, d.host, "--log-level=debug")
+	back := startPerformer(t, d.Host, "comes-back", "--init", "--restart=always")
+	ends := startPerformer(t, d.Host, "ends", "--init")
+	observation := watchAt(t, d.Host, "--log-level=debug")
 	observation.await("comes-back")
-	back.do("chroot / true")
-	ends.do("chroot / true")
-	d.stop()
-	d.start()
-	back.do("probe rawsock")
-	d.docker("rename", "comes-back", "came-back")
-	d.docker("run", "--rm", "--name=afterwards", "bb", "chroot", "/", "true")
+	back.Do("chroot / true")
+	ends.Do("chroot / true")
+	d.Stop()
+	d.Start()
+	back.Do("probe rawsock")
+	d.Docker("rename", "comes-back", "came-back")
+	d.Docker("run", "--rm", "--name=afterwards", "bb", "chroot", "/", "true")
 
 	got := parseReport(t, observation.interrupt())
 	again := only(t, got, "came-back")
@@ -174,15 +174,15 @@ func TestLiveRestore(t *testing.T) {
 }
 
 func containersGoOnWithoutDaemon(t *testing.T, d dockerDaemon) {
-	p := startPerformer(t, d.host, "goes-on", "--cap-add=SYS_NICE")
-	observation := watchAt(t, d.host, "--log-level=debug")
+	p := startPerformer(t, d.Host, "goes-on", "--cap-add=SYS_NICE")
+	observation := watchAt(t, d.Host, "--log-level=debug")
 	observation.await("goes-on")
-	p.do("chroot / true")
-	d.stop()
-	p.do("probe rawsock; probe set-mempolicy")
-	d.start()
-	p.do("touch /tmp/f; chown 5 /tmp/f")
-	d.docker("rename", "goes-on", "went-on")
+	p.Do("chroot / true")
+	d.Stop()
+	p.Do("probe rawsock; probe set-mempolicy")
+	d.Start()
+	p.Do("touch /tmp/f; chown 5 /tmp/f")
+	d.Docker("rename", "goes-on", "went-on")
 
 	got := only(t, parseReport(t, observation.interrupt()), "went-on")
 	workload{required: caps("CHOWN", "NET_RAW", "SYS_CHROOT"), implicit: caps("SYS_NICE")}.check(t, got)
@@ -192,13 +192,13 @@ func containersGoOnWithoutDaemon(t *testing.T, d dockerDaemon) {
 }
 
 func hangingDaemonIsNotAwaited(t *testing.T, d dockerDaemon) {
-	p := startPerformer(t, d.host, "known-before")
-	observation := watchAt(t, d.host, "known-before", "--log-level=debug")
+	p := startPerformer(t, d.Host, "known-before")
+	observation := watchAt(t, d.Host, "known-before", "--log-level=debug")
 	observation.await("known-before")
-	d.signal(unix.SIGSTOP)
-	p.do("chroot / true")
+	d.Signal(unix.SIGSTOP)
+	p.Do("chroot / true")
 	r := observation.interrupt()
-	d.signal(unix.SIGCONT)
+	d.Signal(unix.SIGCONT)
 	workload{required: caps("SYS_CHROOT")}.check(t, only(t, parseReport(t, r), "known-before"))
 	if !strings.Contains(r.stderr, "the engine does not answer") {
 		t.Errorf("stderr does not report that the engine is away: %s", r.stderr)
@@ -283,8 +283,8 @@ func TestEngineStaysAway(t *testing.T) {
 	observation := watchAt(t, cable.host(), "--log-level=debug")
 	observation.await("before-away")
 	cable.pullOut()
-	before.do("chroot / true")
-	startPerformer(t, engine, "while-away", "--cap-drop=ALL", "--cap-add=NET_RAW", "--cap-add=CHOWN").do("probe rawsock")
+	before.Do("chroot / true")
+	startPerformer(t, engine, "while-away", "--cap-drop=ALL", "--cap-add=NET_RAW", "--cap-add=CHOWN").Do("probe rawsock")
 	id := strings.TrimSpace(mustExecute(t, "docker", "inspect", "-f", "{{.Id}}", "while-away"))
 
 	r := observation.interrupt()
@@ -317,7 +317,7 @@ func TestEngineStartsLater(t *testing.T) {
 	cable := newCable(t)
 	cable.pullOut()
 	observation := watchAt(t, cable.host(), "--log-level=debug", "--container=before-engine")
-	p.do("chroot / true")
+	p.Do("chroot / true")
 	cable.plugIn()
 	observation.await(`"name": "before-engine"`)
 	got := only(t, parseReport(t, observation.interrupt()), "before-engine")
@@ -337,13 +337,13 @@ func TestEngineIsAwayForAWhile(t *testing.T) {
 	observation := watchAt(t, cable.host(), "--log-level=debug")
 	cable.pullOut()
 	p := startPerformer(t, engine, "met-later", "--cap-add=SYS_NICE")
-	p.do("chroot / true")
+	p.Do("chroot / true")
 	mustExecute(t, "docker", "rename", "old-name", "new-name")
 	t.Cleanup(func() { mustExecute(t, "docker", "rename", "new-name", "old-name") }) // the name for its removal
 	cable.plugIn()
 	observation.await("met-later")
 	observation.await("new-name")
-	p.do("probe set-mempolicy")
+	p.Do("probe set-mempolicy")
 
 	got := parseReport(t, observation.interrupt())
 	only(t, got, "new-name")

@@ -118,14 +118,14 @@ func TestServeRejectsListsWithoutAStart(t *testing.T) {
 	const name = "serve-start-unseen"
 	startSleeper(t, name)
 	s := serve(t)
-	s.saved()
-	if status, body := s.get("/api/v1/flags?container=" + name); status != http.StatusConflict || !strings.Contains(body, "capmon did not see the start of the container") {
+	s.Saved()
+	if status, body := s.Get("/api/v1/flags?container=" + name); status != http.StatusConflict || !strings.Contains(body, "capmon did not see the start of the container") {
 		t.Errorf("%d, %s", status, body)
 	}
-	if status, body := s.get("/api/v1/flags?even-if-start-unseen=true&container=" + name); status != http.StatusOK || !strings.Contains(body, "--cap-drop=ALL") {
+	if status, body := s.Get("/api/v1/flags?even-if-start-unseen=true&container=" + name); status != http.StatusOK || !strings.Contains(body, "--cap-drop=ALL") {
 		t.Errorf("with even-if-start-unseen: %d, %s", status, body)
 	}
-	if r := execute(t, binary, "flags", "--db", s.database, "--container", name); r.code != exitUsage || r.stdout != "" {
+	if r := execute(t, binary, "flags", "--db", s.Database, "--container", name); r.code != exitUsage || r.stdout != "" {
 		t.Errorf("flags: exit code %d, %q", r.code, r.stdout)
 	}
 }

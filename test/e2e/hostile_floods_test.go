@@ -33,9 +33,9 @@ func TestFloodOfNamesHidesNothing(t *testing.T) {
 	eventually(t, "the raw socket and the mount are alerted", func() bool {
 		return s.alertsOf("quota-calm", "NET_RAW") > 0 && s.alertsOf("quota-calm", "SYS_ADMIN") > 0
 	})
-	s.saved()
-	s.ready()
-	_, body := s.get("/api/v1/report?container=quota-*")
+	s.Saved()
+	s.Ready()
+	_, body := s.Get("/api/v1/report?container=quota-*")
 	containers := parseReport(t, result{stdout: body})
 	calm, flood := only(t, containers, "quota-calm"), only(t, containers, "quota-flood")
 	if !calm.Complete || calm.Lost != 0 || !slices.Equal(calm.Required, caps("NET_RAW", "SYS_ADMIN")) {
@@ -47,10 +47,10 @@ func TestFloodOfNamesHidesNothing(t *testing.T) {
 	if len(body) > 4<<20 {
 		t.Errorf("the report has %d bytes", len(body))
 	}
-	if size := fileSize(t, s.database) + fileSize(t, s.database+"-wal"); size > 16<<20 {
+	if size := fileSize(t, s.Database) + fileSize(t, s.Database+"-wal"); size > 16<<20 {
 		t.Errorf("the database and its log have %d bytes", size)
 	}
-	if kB := peakMemory(t, s.process.Pid); kB > 128<<10 {
+	if kB := peakMemory(t, s.Child.Pid); kB > 128<<10 {
 		t.Errorf("serve took up to %d MiB of memory", kB>>10)
 	}
 }
@@ -58,7 +58,7 @@ func TestFloodOfNamesHidesNothing(t *testing.T) {
 // alertsOf counts the alerts of a container for a capability.
 func (s *server) alertsOf(container, capability string) (n int) {
 	s.t.Helper()
-	_, body := s.get("/api/v1/alerts?container=" + container)
+	_, body := s.Get("/api/v1/alerts?container=" + container)
 	var alerts []alert.Alert
 	if err := json.Unmarshal([]byte(body), &alerts); err != nil {
 		s.t.Fatalf("%v: %s", err, body)

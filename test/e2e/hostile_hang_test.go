@@ -67,11 +67,11 @@ func TestHangingFileSystemsAffectNoOthers(t *testing.T) {
 	if use := l.of(honest); use.Capability.String() != "NET_RAW" {
 		t.Errorf("%+v", use)
 	}
-	s.saved()
+	s.Saved()
 	endsSoon(t, "watch", l.observation)
 	r := o.interrupt()
 	report := parseReport(t, r)
-	recorded := judgedIn(t, s.database)
+	recorded := judgedIn(t, s.Database)
 	mustKnow(t, only(t, report, honest))
 	mustKnow(t, recorded[idOf(t, honest)].seen)
 	for _, name := range names {
@@ -87,8 +87,8 @@ func TestHangingFileSystemsAffectNoOthers(t *testing.T) {
 	endsSoon(t, "serve", s.observation)
 
 	// The hanging file systems also exist when serve starts.
-	s.start()
-	s.saved()
+	s.Start()
+	s.Saved()
 	endsSoon(t, "serve, second time", s.observation)
 }
 
@@ -99,7 +99,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	startSleeper(t, "signalled-twice")
 	o := watchAt(t, g.host, "signalled-twice")
 	g.hold()
-	if err := o.process.Signal(os.Interrupt); err != nil {
+	if err := o.Child.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
 	<-g.held // capmon waits for the engine, which does not respond
@@ -171,7 +171,7 @@ func TestDeepCgroupsBreakNothing(t *testing.T) {
 	nestCgroups(t, name, 5000)
 
 	s, o, l := serve(t), watch(t, name), watchLive(t)
-	defer func() { _ = o.process.Kill() }()
+	defer func() { _ = o.Child.Kill() }()
 	eventually(t, "watch reports the open socket", func() bool {
 		return slices.Equal(open(l.uses(), name), []string{" IPv4 1 by sniffer"})
 	})
@@ -183,14 +183,14 @@ func TestDeepCgroupsBreakNothing(t *testing.T) {
 	}
 	id := idOf(t, name)
 	mustExecute(t, "docker", "rm", "-f", name)
-	s.saved()
+	s.Saved()
 	endsSoon(t, "serve", s.observation)
-	s.start()
-	s.saved()
-	if state := s.state(); state.Trouble != "" {
+	s.Start()
+	s.Saved()
+	if state := s.State(); state.Trouble != "" {
 		t.Error(state.Trouble)
 	}
-	if got := judgedIn(t, s.database)[id]; !slices.Contains(got.Required, "NET_RAW") {
+	if got := judgedIn(t, s.Database)[id]; !slices.Contains(got.Required, "NET_RAW") {
 		t.Errorf("required %v: %v", got.Required, got.Cautions)
 	}
 	endsSoon(t, "serve, second time", s.observation)
@@ -224,12 +224,12 @@ func TestLongLinksUseLittleMemory(t *testing.T) {
 	o := watch(t)
 	mustExecute(t, "docker", "run", "--name", "long-links", "bb", "sh", "-c", "attack-links 128 && sleep 3")
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", "long-links") })
-	s.saved()
-	if got := peakMemory(t, s.process.Pid); got > most {
+	s.Saved()
+	if got := peakMemory(t, s.Child.Pid); got > most {
 		t.Errorf("serve took %d KiB, wanted %d at most", got, most)
 	}
 	measured := 0
-	for _, helper := range helpersOf(t, s.process.Pid) {
+	for _, helper := range helpersOf(t, s.Child.Pid) {
 		got, err := readPeakMemory(helper)
 		if err != nil {
 			continue // it has ended, as idle helpers do
@@ -243,7 +243,7 @@ func TestLongLinksUseLittleMemory(t *testing.T) {
 	if measured == 0 {
 		t.Error("there is no helper process")
 	}
-	if got := peakMemory(t, o.process.Pid); got > most {
+	if got := peakMemory(t, o.Child.Pid); got > most {
 		t.Errorf("profile took %d KiB, wanted %d at most", got, most)
 	}
 	got := only(t, parseReport(t, o.interrupt()), "long-links")

@@ -257,7 +257,7 @@ type ring struct {
 func ringBell(p performer, stop <-chan struct{}) (rings []ring) {
 	for pace := time.NewTicker(max(time.Second, *hostileFor/hostileRings)); ; {
 		r := ring{name: fmt.Sprintf("bell-%d", len(rings)), from: time.Now()}
-		p.do("probe named " + r.name + " rawsock")
+		p.Do("probe named " + r.name + " rawsock")
 		r.until = time.Now()
 		rings = append(rings, r)
 		select {
@@ -356,14 +356,14 @@ type cost struct {
 }
 
 func costOf(t *testing.T, what string, o *observation) cost {
-	return cost{what, o, time.Now(), cpuTime(t, o.process.Pid)}
+	return cost{what, o, time.Now(), cpuTime(t, o.Child.Pid)}
 }
 
 // judge verifies that the process stayed within capmon's limits. The process must still run.
 func (c cost) judge(t *testing.T) {
 	t.Helper()
-	share := float64(cpuTime(t, c.o.process.Pid)-c.cpu) / float64(time.Since(c.began))
-	memory := mostResident(t, c.o.process.Pid)
+	share := float64(cpuTime(t, c.o.Child.Pid)-c.cpu) / float64(time.Since(c.began))
+	memory := mostResident(t, c.o.Child.Pid)
 	t.Logf("%s took %.1f %% of a core, and %.1f MiB at most", c.what, 100*share, float64(memory)/(1<<20))
 	if share > hostileCPU {
 		t.Errorf("%s took %.1f %% of a core, wanted %.0f at most", c.what, 100*share, 100*hostileCPU)
@@ -377,16 +377,16 @@ func (c cost) judge(t *testing.T) {
 func endsSoon(t *testing.T, what string, o *observation) {
 	t.Helper()
 	began := time.Now()
-	if err := o.process.Signal(syscall.SIGTERM); err != nil {
+	if err := o.Child.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
 	select {
-	case <-o.ended:
+	case <-o.Ended:
 		t.Logf("%s ended after %v", what, time.Since(began))
 	case <-time.After(hostileEnd):
 		t.Errorf("%s has not ended %v after SIGTERM", what, hostileEnd)
-		_ = o.process.Kill()
-		<-o.ended
+		_ = o.Child.Kill()
+		<-o.Ended
 	}
 }
 
@@ -432,8 +432,8 @@ func (n *neighbour) judge(t *testing.T, got judged) {
 			Count                   uint64
 		}{use.Capability, use.Class, use.Call, use.Count})
 	}
-	if fmt.Sprint(exact.counts()) != fmt.Sprint(want) {
-		t.Errorf("%s: recorded %v, but it made %v", n.name, exact.counts(), want)
+	if fmt.Sprint(exact.Counts()) != fmt.Sprint(want) {
+		t.Errorf("%s: recorded %v, but it made %v", n.name, exact.Counts(), want)
 	}
 	if !got.Complete || got.Lost > 0 || len(got.Incomplete) > 0 {
 		t.Errorf("%s: complete: %v, %d lost, %q", n.name, got.Complete, got.Lost, got.Incomplete)
@@ -510,8 +510,8 @@ func TestHonestRecordsBesideAHostileContainer(t *testing.T) {
 	}
 	endsSoon(t, "watch", l.observation)
 	endsSoon(t, "serve", s.observation)
-	judgeDatabase(t, s.database)
-	all := judgedIn(t, s.database)
+	judgeDatabase(t, s.Database)
+	all := judgedIn(t, s.Database)
 	for _, n := range neighbours {
 		n.judge(t, all[n.id])
 	}

@@ -222,12 +222,12 @@ func only(t *testing.T, containers []seen, name string) seen {
 // observation is a capmon process that observes running containers.
 type observation struct {
 	t       *testing.T
-	cmd     *exec.Cmd
-	process *os.Process // the process of capmon, which may differ from cmd's
-	stdout  bytes.Buffer
-	stderr  testutil.Transcript
-	ended   chan struct{}
-	err     error // once it has ended
+	Cmd     *exec.Cmd
+	Child *os.Process // the process of capmon, which may differ from cmd's
+	Stdout  bytes.Buffer
+	Stderr  testutil.Transcript
+	Ended   chan struct{}
+	Err     error // once it has ended
 }
 
 // watch starts capmon profile and returns once it records every check.
@@ -253,16 +253,16 @@ func watchBy(t *testing.T, start func(*exec.Cmd) error, command ...string) *obse
 	if err := errors.Join(syscall.Mkfifo(ready, 0o600), os.Chmod(ready, 0o666)); err != nil {
 		t.Fatal(err)
 	}
-	o := &observation{t: t, cmd: exec.Command(command[0], append(command[1:], "--ready-file", ready)...), ended: make(chan struct{})}
-	o.cmd.Stdout, o.cmd.Stderr = &o.stdout, &o.stderr
-	if err := start(o.cmd); err != nil {
+	o := &observation{t: t, Cmd: exec.Command(command[0], append(command[1:], "--ready-file", ready)...), Ended: make(chan struct{})}
+	o.Cmd.Stdout, o.Cmd.Stderr = &o.Stdout, &o.Stderr
+	if err := start(o.Cmd); err != nil {
 		t.Fatal(err)
 	}
-	o.process = o.cmd.Process
-	t.Cleanup(func() { _ = o.cmd.Process.Kill() }) // it has ended, unless the test failed
+	o.Child = o.Cmd.Process
+	t.Cleanup(func() { _ = o.Cmd.Process.Kill() }) // it has ended, unless the test failed
 	go func() {
-		o.err = o.cmd.Wait()
-		close(o.ended)
+		o.Err = o.Cmd.Wait()
+		close(o.Ended)
 	}()
 	opened := make(chan error, 1)
 	go func() {
@@ -274,8 +274,8 @@ func watchBy(t *testing.T, start func(*exec.Cmd) error, command ...string) *obse
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-o.ended:
-		t.Fatalf("it ended before it recorded: %v\n%s", o.err, o.stderr.String())
+	case <-o.Ended:
+		t.Fatalf("it ended before it recorded: %v\n%s", o.Err, o.Stderr.String())
 	}
 	return o
 }
@@ -298,7 +298,7 @@ func (o *observation) interrupt() result {
 
 func (o *observation) end(signal os.Signal) result {
 	o.t.Helper()
-	if err := o.process.Signal(signal); err != nil {
+	if err := o.Child.Signal(signal); err != nil {
 		o.t.Fatal(err)
 	}
 	return o.wait()
@@ -306,10 +306,10 @@ func (o *observation) end(signal os.Signal) result {
 
 func (o *observation) wait() result {
 	o.t.Helper()
-	<-o.ended
+	<-o.Ended
 	var exit *exec.ExitError
-	if o.err != nil && !errors.As(o.err, &exit) {
-		o.t.Fatal(o.err)
+	if o.Err != nil && !errors.As(o.Err, &exit) {
+		o.t.Fatal(o.Err)
 	}
-	return result{o.stdout.String(), o.stderr.String(), o.cmd.ProcessState.ExitCode()}
+	return result{o.Stdout.String(), o.Stderr.String(), o.Cmd.ProcessState.ExitCode()}
 }

@@ -46,22 +46,22 @@ var states = map[string]func(i *earlyContainer, capability string){
 	"user": func(i *earlyContainer, capability string) { i.run("--user=1000"); i.isDenied(capability) },
 	"exec": func(i *earlyContainer, _ string) {
 		i.docker = [][]string{
-			{"run", "-d", "--name", i.name, i.volume(), "bb", "sleep", "1000"},
+			{"run", "-d", "--name", i.name, i.Volume(), "bb", "sleep", "1000"},
 			slices.Concat([]string{"exec", "-d", i.name}, perform),
 		}
 	},
 	"own-mounts": func(i *earlyContainer, _ string) {
-		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.volume(), "--cap-add=SYS_ADMIN", "bb", "unshare", "-m"}, perform)}
+		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.Volume(), "--cap-add=SYS_ADMIN", "bb", "unshare", "-m"}, perform)}
 	},
 	"own-users": func(i *earlyContainer, _ string) {
-		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.volume(), "--security-opt=seccomp=unconfined", "bb", "unshare", "-Ur"}, perform)}
+		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.Volume(), "--security-opt=seccomp=unconfined", "bb", "unshare", "-Ur"}, perform)}
 		i.order = acts[0].order
 		i.workload = workload{classes: map[string][]string{"nested-userns": caps(acts[0].capability)}}
 	},
 }
 
 func (i *earlyContainer) run(options ...string) {
-	i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.volume()}, options, []string{"bb"}, perform)}
+	i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.Volume()}, options, []string{"bb"}, perform)}
 }
 
 func (i *earlyContainer) isDenied(capability string) { i.workload = workload{denied: caps(capability)} }
@@ -98,11 +98,11 @@ func TestContainersThatRanBeforeAreReportedExactly(t *testing.T) {
 	})
 	mustExecute(t, "sh", "-c", `tr '\n' '\0' <"$0" | xargs -0 -n 1 -P 4 sh -c`, lines)
 	for _, i := range all {
-		i.do(":") // it runs
+		i.Do(":") // it runs
 	}
 	observation := watch(t)
 	for _, i := range all {
-		i.do(i.order)
+		i.Do(i.order)
 	}
 	got := parseReport(t, observation.interrupt())
 	for _, i := range all {

@@ -112,18 +112,18 @@ func TestServeKnowsTheGrantAfterARestart(t *testing.T) {
 				"mkdir /t/a /t/b && mount -t overlay o -o lowerdir=/data,upperdir=/t/a,workdir=/t/b /mnt && exec attack-narrow sleep 100000")
 			t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
 			awaitNarrowed(t, name)
-			s.saved()
-			s.kill()
+			s.Saved()
+			s.Kill()
 			if removesPins {
-				if err := monitor.RemovePins(s.pins); err != nil {
+				if err := monitor.RemovePins(s.Pins); err != nil {
 					t.Fatal(err)
 				}
 			}
-			s.start()
+			s.Start()
 			mustExecute(t, "docker", "exec", name, "probe", "rawsock")
 			mustExecute(t, "docker", "exec", name, "probe", "bset-only", "1", "sh", "-c", "echo more >> /mnt/secret")
-			s.saved()
-			got := only(t, parseReport(t, execute(t, binary, "report", "--db", s.database, "--container", name, "-o", "json")), name)
+			s.Saved()
+			got := only(t, parseReport(t, execute(t, binary, "report", "--db", s.Database, "--container", name, "-o", "json")), name)
 			same(t, "required", got.Required, caps("CHOWN", "DAC_OVERRIDE", "NET_RAW", "SETPCAP", "SYS_ADMIN"))
 			same(t, "soft", got.Soft, caps("FOWNER"))
 			same(t, "unsure", got.Unsure, caps("SETPCAP"))

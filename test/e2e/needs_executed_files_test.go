@@ -47,7 +47,7 @@ func TestProgramsThatAreGoneAreReported(t *testing.T) {
 	startSleeper(t, name, "--tmpfs=/gone:exec,suid")
 	observation := watch(t, name)
 	signal := func(signal os.Signal) {
-		if err := observation.cmd.Process.Signal(signal); err != nil {
+		if err := observation.Cmd.Process.Signal(signal); err != nil {
 			t.Fatal(err)
 		}
 	}

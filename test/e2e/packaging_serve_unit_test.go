@@ -55,7 +55,7 @@ type served struct {
 func install(t *testing.T) served {
 	t.Helper()
 	s := served{machine: systemdOf(t), tcp: freeAddress(t)}
-	s.server = &server{t: t, socket: s.path("/run/capmon/capmon.sock")}
+	s.server = &server{t: t, Socket: s.path("/run/capmon/capmon.sock")}
 	cert, key, _ := certificate(t)
 	s.put(t, serveUser, "/etc/sysusers.d/capmon.conf", 0o644)
 	s.put(t, serveUnit, "/etc/systemd/system/capmon.service", 0o644)
@@ -111,7 +111,7 @@ func TestServeUnitIsRestartedAndLosesNothing(t *testing.T) {
 	s := install(t)
 	s.run(t, "systemctl", "start", "capmon")
 	check := startChecking(t, "of-the-service")
-	recording := s.state().ID
+	recording := s.State().ID
 	check(100)
 	s.hasLeastRights()
 
@@ -125,8 +125,8 @@ func TestServeUnitIsRestartedAndLosesNothing(t *testing.T) {
 	s.run(t, "systemctl", "kill", "--kill-whom=main", "--signal=STOP", "capmon")
 	check(100)
 	s.restarted(2) // by the watchdog
-	s.saved()
-	if state := s.state(); state.ID != recording || !state.Resumed {
+	s.Saved()
+	if state := s.State(); state.ID != recording || !state.Resumed {
 		t.Errorf("recording %s: %+v", recording, state)
 	}
 	s.counted("of-the-service", 400)
@@ -135,7 +135,7 @@ func TestServeUnitIsRestartedAndLosesNothing(t *testing.T) {
 	s.add("/etc/capmon/serve.yaml", "outcomes: false")
 	s.run(t, "systemctl", "restart", "capmon")
 	check(100)
-	s.saved()
+	s.Saved()
 	s.counted("of-the-service", 500)
 	s.overTLS()
 

@@ -205,7 +205,7 @@ func TestDocumentedContainerProfiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			few.process, _ = os.FindProcess(pid)
+			few.Child, _ = os.FindProcess(pid)
 			all := watch(t, name)
 			exercise(t, name, few, all)
 			alike(t, name, few.interrupt(), all.interrupt())

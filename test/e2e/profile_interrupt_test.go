@@ -111,7 +111,7 @@ func TestCtrlCPrintsTheReport(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "until-now")
 	observation := watch(t, "until-now")
-	programs := programsOf(observation.cmd.Process.Pid)
+	programs := programsOf(observation.Cmd.Process.Pid)
 	if len(programs) == 0 {
 		t.Error("no program is loaded while watching")
 	}
@@ -127,8 +127,8 @@ func TestSIGKILLLeavesNothing(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "outliving")
 	observation := watch(t, "outliving")
-	programs := programsOf(observation.cmd.Process.Pid)
-	if err := observation.cmd.Process.Kill(); err != nil {
+	programs := programsOf(observation.Cmd.Process.Pid)
+	if err := observation.Cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	observation.wait()

@@ -231,7 +231,7 @@ func TestHangupEndsTheRecordingWithAReport(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "hung-up")
 	observation := watch(t, "hung-up")
-	if err := observation.cmd.Process.Signal(unix.SIGHUP); err != nil {
+	if err := observation.Cmd.Process.Signal(unix.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	only(t, parseReport(t, observation.wait()), "hung-up")

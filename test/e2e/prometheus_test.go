@@ -134,9 +134,9 @@ func TestPrometheusScrapesServe(t *testing.T) {
 	address := freeAddress(t)
 	s := serve(t, "--tcp", address, "--tls-cert", cert, "--tls-key", key, "--token-file", token)
 	startChecking(t, "collected")(1)
-	s.saved()
+	s.Saved()
 	p := scrape(t, address, token, cert)
-	if build := p.await("capmon_build_info"); build[0]["hook"] != string(s.state().Hook) || build[0]["instance"] != address || build[0]["version"] == "" {
+	if build := p.await("capmon_build_info"); build[0]["hook"] != string(s.State().Hook) || build[0]["instance"] != address || build[0]["version"] == "" {
 		t.Errorf("%v", build)
 	}
 	if raw := p.await(`capmon_unused_capability{container="collected",capability="NET_RAW"} == 1`); raw[0]["image"] != "bb:latest" {
@@ -145,7 +145,7 @@ func TestPrometheusScrapesServe(t *testing.T) {
 	if needed, err := p.query(`capmon_needed_capability{container="collected"}`); err != nil || len(needed) > 0 {
 		t.Errorf("%v, %v", needed, err)
 	}
-	_, metrics := s.get("/metrics")
+	_, metrics := s.Get("/metrics")
 	for _, panel := range dashboard(t) {
 		for _, target := range panel.Targets {
 			if _, err := p.query(strings.NewReplacer("$instance", ".*", "$job", "capmon").Replace(target.Expr)); err != nil {

@@ -133,7 +133,7 @@ func exercise(t *testing.T, name string, observations ...*observation) {
 	t.Helper()
 	signal := func(signal os.Signal) {
 		for _, o := range observations {
-			if err := o.process.Signal(signal); err != nil {
+			if err := o.Child.Signal(signal); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -236,7 +236,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		defer o.mu.Unlock()
 		return strings.Contains(o.of["webhook /plain"], `"rule":"own"`) && strings.Contains(o.of["webhook /template"], `"labels"`)
 	})
-	server.saved()
+	server.Saved()
 	o.answers(server)
 	for what, observation := range map[string]*observation{"watch": uses.observation, "watch --rules": alerts.observation, "watch, text": text.observation, "profile": running} {
 		o.collect(what, observation.interrupt())
@@ -247,10 +247,10 @@ func TestNoSecretIsShown(t *testing.T) {
 	h.withLabel(t, kept.interrupt().stdout)
 	o.collect("serve", server.interrupt())
 
-	o.documents(rules, saved, server.database)
+	o.documents(rules, saved, server.Database)
 	o.run("verify", "-o", "json", "--save", filepath.Join(directory, "proof.json"), "--", "docker", "run", h.options[0], h.options[1], h.options[2], h.options[3], h.options[4], h.image, "true", h.own[7].value)
 	o.files(directory)
-	o.files(filepath.Dir(server.database))
+	o.files(filepath.Dir(server.Database))
 	o.search(h.secrets())
 	o.about("profile", "watch", "watch --rules", "watch, text", "webhook /plain", "webhook /slack", "webhook /api/v2/alerts", "webhook /template",
 		"file alerts.json", "file saved.json", "file capmon.db", "/api/v1/report", "/api/v1/profile", "/api/v1/alerts", "/metrics")
@@ -282,11 +282,11 @@ func (o *outputs) answers(server *server) {
 		"/healthz", "/readyz", "/metrics", "/api/v1/openapi.json", "/api/v1/state", "/api/v1/report", "/api/v1/profile", "/api/v1/alerts",
 		"/api/v1/flags", "/api/v1/report?label=secret", "/api/v1/report?label=secret%3D*", "/api/v1/report?label=nothing",
 	} {
-		_, body := server.get(path)
+		_, body := server.Get(path)
 		o.add(path, body)
 	}
 	for _, target := range settings.Targets() {
-		_, body := server.get("/api/v1/flags?for=" + target.Name)
+		_, body := server.Get("/api/v1/flags?for=" + target.Name)
 		o.add("/api/v1/flags for "+target.Name, body)
 	}
 }

@@ -99,7 +99,7 @@ func TestServeOverTCPRequiresTheToken(t *testing.T) {
 	if status, body, err := getBy(http.DefaultClient, "http://"+address+"/healthz", "0123456789abcdef"); err == nil && status != 400 {
 		t.Errorf("without TLS: %d, %s", status, body)
 	}
-	if status, _ := s.get("/debug/pprof/"); status != 404 {
+	if status, _ := s.Get("/debug/pprof/"); status != 404 {
 		t.Errorf("pprof returns %d", status)
 	}
 }
@@ -108,10 +108,10 @@ func TestServeOverTCPRequiresTheToken(t *testing.T) {
 func TestSocketOfServeIsForRootAndAGroup(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--group", "daemon")
-	if err := os.Chmod(filepath.Dir(s.socket), 0o755); err != nil {
+	if err := os.Chmod(filepath.Dir(s.Socket), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	info, err := os.Stat(s.socket)
+	info, err := os.Stat(s.Socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestSocketOfServeIsForRootAndAGroup(t *testing.T) {
 		t.Errorf("mode %o", mode)
 	}
 	request := func(group string) error {
-		cmd := exec.Command("curl", "-sf", "--unix-socket", s.socket, "http://capmon/healthz")
+		cmd := exec.Command("curl", "-sf", "--unix-socket", s.Socket, "http://capmon/healthz")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: groupID(t, group)}}
 		return cmd.Run()
 	}
@@ -195,8 +195,8 @@ func TestServeIsConfiguredByAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := serve(t, "--config", config) // serve also sets --db
-	s.saved()
-	if status, _ := s.get("/debug/pprof/"); status != 200 {
+	s.Saved()
+	if status, _ := s.Get("/debug/pprof/"); status != 200 {
 		t.Errorf("pprof returns %d", status)
 	}
 	if _, err := os.Stat(wrong); err == nil {
@@ -210,8 +210,8 @@ func TestMetricsAreValid(t *testing.T) {
 	s := serve(t)
 	check := startChecking(t, "metered")
 	check(1)
-	s.saved()
-	_, metrics := s.get("/metrics")
+	s.Saved()
+	_, metrics := s.Get("/metrics")
 	for _, want := range []string{
 		`capability="NET_RAW",container="metered"`, "capmon_build_info{", "capmon_lost_total{what=\"checks\"} 0\n", "capmon_save_failures_total 0\n",
 	} {

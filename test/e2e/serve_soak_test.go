@@ -38,7 +38,7 @@ const otherImage = "bb-other:soak"
 // counts is the number of checks by capability.
 type counts map[string]uint64
 
-func (c counts) add(more counts) {
+func (c counts) Add(more counts) {
 	for capability, n := range more {
 		c[capability] += n
 	}
@@ -91,7 +91,7 @@ func (l *ledger) open(id, name, image string) {
 func (l *ledger) enter(id string, made counts) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.accounts[id].made.add(made)
+	l.accounts[id].made.Add(made)
 }
 
 // name returns a name that no other container has, and an image.
@@ -115,7 +115,7 @@ type soak struct {
 
 // docker returns the output of a command. Callers prevent restarts of the engine in the meantime.
 func (s *soak) docker(args ...string) (string, error) {
-	cmd := exec.Command("docker", append([]string{"-H", s.engine.host}, args...)...)
+	cmd := exec.Command("docker", append([]string{"-H", s.engine.Host}, args...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -240,7 +240,7 @@ func (s *soak) perform(p performer, id string) func() error {
 	return func() error {
 		command, made := work()
 		s.enter(id, made)
-		p.do(command)
+		p.Do(command)
 		return nil
 	}
 }
@@ -248,7 +248,7 @@ func (s *soak) perform(p performer, id string) func() error {
 // performer starts a performer.
 func (s *soak) performer(kind string, options ...string) (performer, string) {
 	p := newPerformer(s.t)
-	id, err := s.create(kind, append(options, p.volume()), perform...)
+	id, err := s.create(kind, append(options, p.Volume()), perform...)
 	if err == nil {
 		_, err = s.docker("start", id)
 	}
@@ -265,19 +265,19 @@ func (s *soak) restartEngine() {
 	p, id := s.performer("leaver", "--rm")
 	command, made := work()
 	s.enter(id, made)
-	s.engine.stop()
-	p.do(command)
-	if err := os.WriteFile(p.orders(), []byte("exit\n"), 0); err != nil {
+	s.engine.Stop()
+	p.Do(command)
+	if err := os.WriteFile(p.Orders(), []byte("exit\n"), 0); err != nil {
 		s.t.Fatal(err)
 	}
-	s.engine.start()
+	s.engine.Start()
 }
 
 // startSoak starts the engine of a soak.
 func startSoak(t *testing.T) *soak {
 	t.Helper()
 	s := &soak{ledger: ledger{accounts: make(map[string]*account)}, t: t, engine: startDaemonWith(t, "--live-restore"), over: make(chan struct{})}
-	s.engine.docker("tag", "bb", otherImage)
+	s.engine.Docker("tag", "bb", otherImage)
 	return s
 }
 
@@ -311,7 +311,7 @@ type kept struct {
 	}
 }
 
-func (k kept) counts() counts {
+func (k kept) Counts() counts {
 	made := make(counts)
 	for _, use := range k.Uses {
 		for _, one := range checkCommands {
@@ -350,8 +350,8 @@ func (s *soak) verify(database string) {
 		switch {
 		case !ok:
 			s.t.Errorf("%s (%s) is missing", account.name, id)
-		case fmt.Sprint(got.counts()) != fmt.Sprint(account.made):
-			s.t.Errorf("%s (%s): recorded %v, but it made %v", account.name, id, got.counts(), account.made)
+		case fmt.Sprint(got.Counts()) != fmt.Sprint(account.made):
+			s.t.Errorf("%s (%s): recorded %v, but it made %v", account.name, id, got.Counts(), account.made)
 		case got.Lost > 0 || len(got.Incomplete) > 0:
 			s.t.Errorf("%s (%s): %d lost, %q", account.name, id, got.Lost, got.Incomplete)
 		case got.Name != account.name || got.Image != account.image:
@@ -361,11 +361,11 @@ func (s *soak) verify(database string) {
 	mustExecute(s.t, binary, "db", "check", "--db", database)
 }
 
-// startAndKill starts serve and kills it during its start or soon afterwards.
-func (s *server) startAndKill() {
+// StartAndKill starts serve and kills it during its start or soon afterwards.
+func (s *server) StartAndKill() {
 	s.t.Helper()
-	cmd := exec.Command(s.command[0], s.command[1:]...)
-	cmd.Env = s.environment()
+	cmd := exec.Command(s.Command[0], s.Command[1:]...)
+	cmd.Env = s.Environment()
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -394,8 +394,8 @@ func TestServeSoak(t *testing.T) {
 	t.Parallel()
 	disk := smallDisk(t, "1g") // a run takes about 13 KiB
 	s := startSoak(t)
-	server := serveAt(t, s.engine.host, "--db", filepath.Join(disk, "capmon.db"), "--save-every", soakSaves)
-	server.database = filepath.Join(disk, "capmon.db")
+	server := serveAt(t, s.engine.Host, "--db", filepath.Join(disk, "capmon.db"), "--save-every", soakSaves)
+	server.Database = filepath.Join(disk, "capmon.db")
 	s.begin()
 
 	kills := 0
@@ -416,22 +416,22 @@ func TestServeSoak(t *testing.T) {
 			troubles = troubles[1:]
 		}
 		if time.Now().After(next) {
-			server.kill()
+			server.Kill()
 			if kills++; kills%3 == 0 {
-				server.startAndKill()
+				server.StartAndKill()
 			}
-			server.start()
+			server.Start()
 			next = time.Now().Add(every)
 		}
 	}
 	close(s.over)
 	s.actors.Wait()
-	t.Logf("%d containers, %d kills, %+v", len(s.accounts), kills, server.state())
-	server.saved()
-	if state := server.state(); state.Losses.Any() {
+	t.Logf("%d containers, %d kills, %+v", len(s.accounts), kills, server.State())
+	server.Saved()
+	if state := server.State(); state.Losses.Any() {
 		t.Errorf("losses: %+v", state.Losses)
 	}
-	s.verify(server.database)
+	s.verify(server.Database)
 }
 
 // Containers are removed while capmon does not run, and the engine no longer knows them. The database has what they
@@ -439,42 +439,42 @@ func TestServeSoak(t *testing.T) {
 func TestServeIdentifiesRemovedContainersOrReportsThem(t *testing.T) {
 	t.Parallel()
 	d := startDaemonWith(t)
-	s := serveAt(t, d.host)
+	s := serveAt(t, d.Host)
 	p := newPerformer(t)
-	early := strings.TrimSpace(d.docker(slices.Concat([]string{"run", "-d", "--rm", "--name=known-before", "--cap-add=SYS_NICE", p.volume(), "bb"}, perform)...))
+	early := strings.TrimSpace(d.Docker(slices.Concat([]string{"run", "-d", "--rm", "--name=known-before", "--cap-add=SYS_NICE", p.Volume(), "bb"}, perform)...))
 	s.await("known-before")
-	p.do("probe set-mempolicy; probe repeat 2 setuid0")
-	s.saved()
-	before := keptIn(t, s.database)[early]
-	s.kill()
-	p.do("probe repeat 3 setuid0")
-	if err := os.WriteFile(p.orders(), []byte("exit\n"), 0); err != nil {
+	p.Do("probe set-mempolicy; probe repeat 2 setuid0")
+	s.Saved()
+	before := keptIn(t, s.Database)[early]
+	s.Kill()
+	p.Do("probe repeat 3 setuid0")
+	if err := os.WriteFile(p.Orders(), []byte("exit\n"), 0); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.host, "inspect", early).code != 0 })
-	id := strings.TrimSpace(d.docker("create", "--rm", "--name=never-known", own, "bb", "probe", "repeat", "3", "rawsock"))
-	d.docker("start", "--attach", id)
-	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.host, "inspect", id).code != 0 })
-	d.stop()
-	d.start()
-	s.start()
-	s.saved()
-	all := keptIn(t, s.database)
+	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.Host, "inspect", early).code != 0 })
+	id := strings.TrimSpace(d.Docker("create", "--rm", "--name=never-known", own, "bb", "probe", "repeat", "3", "rawsock"))
+	d.Docker("start", "--attach", id)
+	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.Host, "inspect", id).code != 0 })
+	d.Stop()
+	d.Start()
+	s.Start()
+	s.Saved()
+	all := keptIn(t, s.Database)
 	known := all[early]
-	if known.counts()["SETUID"] != 5 || known.Name != "known-before" || known.Image != before.Image || known.EngineError != "" {
+	if known.Counts()["SETUID"] != 5 || known.Name != "known-before" || known.Image != before.Image || known.EngineError != "" {
 		t.Errorf("record of the container that was known before: %+v", known)
 	}
 	same(t, "implicit", known.Implicit, before.Implicit)
 	same(t, "implicit before", before.Implicit, caps("SYS_NICE"))
 	same(t, "not observed all the time", known.Unwatched, caps("SYS_NICE"))
 	got, ok := all[id]
-	if !ok || got.counts()["NET_RAW"] != 3 || got.Name != "" || got.EngineError == "" || len(got.Cautions) == 0 {
+	if !ok || got.Counts()["NET_RAW"] != 3 || got.Name != "" || got.EngineError == "" || len(got.Cautions) == 0 {
 		t.Errorf("its record: %+v", got)
 	}
-	if unknown := s.header("/api/v1/flags?image=bb", "X-Capmon-Unknown"); !strings.Contains(unknown, "which needed ") || !strings.Contains(unknown, "NET_RAW") {
+	if unknown := s.Header("/api/v1/flags?image=bb", "X-Capmon-Unknown"); !strings.Contains(unknown, "which needed ") || !strings.Contains(unknown, "NET_RAW") {
 		t.Errorf("the header does not list it as unknown: %q", unknown)
 	}
-	if unknown := s.header("/api/v1/report", "X-Capmon-Unknown"); unknown != "" {
+	if unknown := s.Header("/api/v1/report", "X-Capmon-Unknown"); unknown != "" {
 		t.Errorf("the header lists containers although all are selected: %q", unknown)
 	}
 }
@@ -485,30 +485,30 @@ func TestServeKeepsDataThatItCannotSave(t *testing.T) {
 	t.Parallel()
 	d := startDaemonWith(t)
 	disk := smallDisk(t, "16m")
-	s := serveAt(t, d.host, "--db", filepath.Join(disk, "capmon.db"), "--rules", "builtin")
-	s.database = filepath.Join(disk, "capmon.db")
-	s.saved()
+	s := serveAt(t, d.Host, "--db", filepath.Join(disk, "capmon.db"), "--rules", "builtin")
+	s.Database = filepath.Join(disk, "capmon.db")
+	s.Saved()
 	fill(t, disk)
-	s.until("the disk is full", func(state daemon.State) bool { return state.Trouble != "" })
-	id := strings.TrimSpace(d.docker("create", "--rm", "--name=alerted-unsaved", own, "bb", "probe", "repeat", "3", "rawsock"))
-	d.docker("start", "--attach", id)
+	s.Until("the disk is full", func(state daemon.State) bool { return state.Trouble != "" })
+	id := strings.TrimSpace(d.Docker("create", "--rm", "--name=alerted-unsaved", own, "bb", "probe", "repeat", "3", "rawsock"))
+	d.Docker("start", "--attach", id)
 	for range 2 {
-		now, before := time.Now(), s.state().Failures
-		s.until("all is in the fallback store", func(state daemon.State) bool { return state.ReportedUntil.After(now) && state.Failures > before+1 })
-		s.kill()
-		d.stop()
-		d.start()
-		s.start()
+		now, before := time.Now(), s.State().Failures
+		s.Until("all is in the fallback store", func(state daemon.State) bool { return state.ReportedUntil.After(now) && state.Failures > before+1 })
+		s.Kill()
+		d.Stop()
+		d.Start()
+		s.Start()
 	}
 	mustExecute(t, "rm", filepath.Join(disk, "filler"))
-	s.saved()
-	if got := keptIn(t, s.database)[id]; got.Name != "alerted-unsaved" || got.EngineError != "" || got.counts()["NET_RAW"] != 3 {
+	s.Saved()
+	if got := keptIn(t, s.Database)[id]; got.Name != "alerted-unsaved" || got.EngineError != "" || got.Counts()["NET_RAW"] != 3 {
 		t.Errorf("its record: %+v", got)
 	}
 	if got := s.rawSocketAlerts("?container=alerted-*"); got["alerted-unsaved"] != 1 {
 		t.Errorf("alerts: %v", got)
 	}
-	if _, err := os.Stat(daemon.FallbackPath(runtimeDirectory, s.database)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(daemon.FallbackPath(runtimeDirectory, s.Database)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the fallback store still exists: %v", err)
 	}
 }
@@ -517,31 +517,31 @@ func TestServeKeepsDataThatItCannotSave(t *testing.T) {
 func TestServeCatchesUpAfterTheEngineWasAway(t *testing.T) {
 	t.Parallel()
 	d := startDaemonWith(t) // a separate engine, since engines keep only a few events
-	cable := newCableTo(t, d.host)
+	cable := newCableTo(t, d.Host)
 	s := serveAt(t, cable.host())
-	renamed := startPerformer(t, d.host, "old-name")
-	removed := startPerformer(t, d.host, "removed")
+	renamed := startPerformer(t, d.Host, "old-name")
+	removed := startPerformer(t, d.Host, "removed")
 	s.await("old-name")
 	s.await(`"removed"`)
 	cable.pullOut()
-	removed.do("probe setuid0")
-	d.docker("rm", "-f", "removed")
-	d.docker("rename", "old-name", "new-name")
-	renamed.do("probe repeat 2 setuid0")
-	d.docker("run", "--rm", "--name=short", "bb", "probe", "repeat", "3", "setuid0")
-	d.docker("create", "--name=first-name", "bb", "probe", "repeat", "4", "setuid0")
-	d.docker("start", "--attach", "first-name")
-	d.docker("rename", "first-name", "last-name")
-	d.docker("rm", "last-name")
-	made := startPerformer(t, d.host, "made")
-	made.do("probe repeat 5 setuid0")
-	s.saved() // without what the engine cannot report
+	removed.Do("probe setuid0")
+	d.Docker("rm", "-f", "removed")
+	d.Docker("rename", "old-name", "new-name")
+	renamed.Do("probe repeat 2 setuid0")
+	d.Docker("run", "--rm", "--name=short", "bb", "probe", "repeat", "3", "setuid0")
+	d.Docker("create", "--name=first-name", "bb", "probe", "repeat", "4", "setuid0")
+	d.Docker("start", "--attach", "first-name")
+	d.Docker("rename", "first-name", "last-name")
+	d.Docker("rm", "last-name")
+	made := startPerformer(t, d.Host, "made")
+	made.Do("probe repeat 5 setuid0")
+	s.Saved() // without what the engine cannot report
 	cable.plugIn()
 	s.await(`"made"`)
-	made.do("probe repeat 6 setuid0")
+	made.Do("probe repeat 6 setuid0")
 	wanted := map[string]uint64{"removed": 1, "new-name": 2, "short": 3, "last-name": 4, "made": 11, "old-name": 0, "first-name": 0}
 	eventually(t, "all have their names", func() bool {
-		got := setuids(t, s.database)
+		got := setuids(t, s.Database)
 		for name, n := range wanted {
 			if got[name] != n {
 				return false
@@ -549,7 +549,7 @@ func TestServeCatchesUpAfterTheEngineWasAway(t *testing.T) {
 		}
 		return true
 	})
-	if state := s.state(); state.Losses.Any() || state.Failures > 0 {
+	if state := s.State(); state.Losses.Any() || state.Failures > 0 {
 		t.Errorf("%+v", state)
 	}
 }

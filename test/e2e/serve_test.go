@@ -30,9 +30,9 @@ import (
 type server struct {
 	*observation
 	t                      *testing.T
-	database, pins, socket string
-	host                   string // of the engine
-	command                []string
+	Database, Pins, Socket string
+	Host                   string // of the engine
+	Command                []string
 }
 
 // serve starts a server with these additional options. Its pins are removed when the test ends.
@@ -49,63 +49,63 @@ func serveAt(t *testing.T, host string, options ...string) *server {
 		t.Fatal(err)
 	}
 	s := &server{
-		t: t, host: host, database: filepath.Join(directory, "capmon.db"), socket: filepath.Join(directory, "s"),
-		pins: testpins.Directory(filepath.Base(directory)),
+		t: t, Host: host, Database: filepath.Join(directory, "capmon.db"), Socket: filepath.Join(directory, "s"),
+		Pins: testpins.Directory(filepath.Base(directory)),
 	}
-	s.command = append([]string{binary, "serve", "--db", s.database, "--pins", s.pins, "--socket", s.socket, "--save-every", "1s", "--log-level", "debug"}, options...)
+	s.Command = append([]string{binary, "serve", "--db", s.Database, "--pins", s.Pins, "--socket", s.Socket, "--save-every", "1s", "--log-level", "debug"}, options...)
 	t.Cleanup(func() {
-		s.kill()
-		unsaved, err := filepath.Glob(daemon.FallbackPath(runtimeDirectory, s.database) + "*")
+		s.Kill()
+		unsaved, err := filepath.Glob(daemon.FallbackPath(runtimeDirectory, s.Database) + "*")
 		for _, path := range unsaved {
 			err = errors.Join(err, os.Remove(path))
 		}
-		if err := errors.Join(err, monitor.RemovePins(s.pins), os.RemoveAll(directory)); err != nil {
+		if err := errors.Join(err, monitor.RemovePins(s.Pins), os.RemoveAll(directory)); err != nil {
 			t.Error(err)
 		}
 	})
-	s.start()
+	s.Start()
 	return s
 }
 
-func (s *server) start() {
+func (s *server) Start() {
 	s.t.Helper()
 	s.observation = watchBy(s.t, func(cmd *exec.Cmd) error {
-		cmd.Env = s.environment()
+		cmd.Env = s.Environment()
 		return cmd.Start()
-	}, s.command...)
+	}, s.Command...)
 }
 
-func (s *server) environment() []string { return append(os.Environ(), "DOCKER_HOST="+s.host) }
+func (s *server) Environment() []string { return append(os.Environ(), "DOCKER_HOST="+s.Host) }
 
-// kill kills the process with SIGKILL.
-func (s *server) kill() {
-	_ = s.process.Kill()
-	<-s.ended
+// Kill kills the process with SIGKILL.
+func (s *server) Kill() {
+	_ = s.Child.Kill()
+	<-s.Ended
 }
 
-// ready waits until the server reports that it is ready. It does not while a save takes long.
-func (s *server) ready() {
+// Ready waits until the server reports that it is Ready. It does not while a save takes long.
+func (s *server) Ready() {
 	s.t.Helper()
 	eventually(s.t, "serve is ready", func() bool {
-		status, body := s.get("/readyz")
+		status, body := s.Get("/readyz")
 		return status == http.StatusOK && body == "ready\n"
 	})
 }
 
-// get sends a request to the server.
-func (s *server) get(path string) (status int, body string) {
+// Get sends a request to the server.
+func (s *server) Get(path string) (status int, body string) {
 	s.t.Helper()
-	status, body, err := getBy(unixClient(s.socket), "http://capmon"+path, "")
+	status, body, err := getBy(unixClient(s.Socket), "http://capmon"+path, "")
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return status, body
 }
 
-// header returns a header of the response.
-func (s *server) header(path, name string) string {
+// Header returns a Header of the response.
+func (s *server) Header(path, name string) string {
 	s.t.Helper()
-	response, err := unixClient(s.socket).Get("http://capmon" + path)
+	response, err := unixClient(s.Socket).Get("http://capmon" + path)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -142,23 +142,23 @@ func getBy(client *http.Client, url, token string) (status int, body string, err
 	return response.StatusCode, string(text), err
 }
 
-func (s *server) state() (state daemon.State) {
+func (s *server) State() (state daemon.State) {
 	s.t.Helper()
-	_, body := s.get("/api/v1/state")
+	_, body := s.Get("/api/v1/state")
 	if err := json.Unmarshal([]byte(body), &state); err != nil {
 		s.t.Fatalf("%v: %s", err, body)
 	}
 	return state
 }
 
-// saved waits until everything that was recorded so far is in the database.
-func (s *server) saved() {
+// Saved waits until everything that was recorded so far is in the database.
+func (s *server) Saved() {
 	s.t.Helper()
 	now := time.Now()
-	s.until("the recorded data is saved", func(state daemon.State) bool { return state.Saved.After(now) })
+	s.Until("the recorded data is saved", func(state daemon.State) bool { return state.Saved.After(now) })
 }
 
-func (s *server) until(what string, holds func(daemon.State) bool) {
+func (s *server) Until(what string, holds func(daemon.State) bool) {
 	s.t.Helper()
 	var state daemon.State
 	defer func() {
@@ -167,7 +167,7 @@ func (s *server) until(what string, holds func(daemon.State) bool) {
 		}
 	}()
 	eventually(s.t, what, func() bool {
-		state = s.state()
+		state = s.State()
 		return holds(state)
 	})
 }
@@ -219,25 +219,25 @@ func TestServeSavesUsesOfContainers(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	mustExecute(t, append([]string{"docker", "run", "--rm", "--name", "served", "bb"}, sh("ping -c1 127.0.0.1 && probe setuid0")...)...)
-	s.saved()
-	s.ready()
-	flags := mustExecute(t, binary, "flags", "--db", s.database, "--container", "served")
+	s.Saved()
+	s.Ready()
+	flags := mustExecute(t, binary, "flags", "--db", s.Database, "--container", "served")
 	if flags != "--cap-drop=ALL --cap-add=NET_RAW\n" {
 		t.Errorf("flags: %s", flags)
 	}
-	_, body := s.get("/api/v1/flags?container=served")
+	_, body := s.Get("/api/v1/flags?container=served")
 	var settings struct{ Text string }
 	if err := json.Unmarshal([]byte(body), &settings); err != nil || settings.Text != flags {
 		t.Errorf("response: %s", body)
 	}
-	_, body = s.get("/api/v1/report?container=served")
+	_, body = s.Get("/api/v1/report?container=served")
 	valid(t, "report", body)
-	_, body = s.get("/api/v1/profile?image=bb*")
+	_, body = s.Get("/api/v1/profile?image=bb*")
 	valid(t, "profile", body)
 	if r := s.interrupt(); r.code != 0 || !strings.Contains(r.stderr, "the kernel continues to record") {
 		t.Errorf("exit code %d: %s", r.code, r.stderr)
 	}
-	if got := setuids(t, s.database)["served"]; got != 1 {
+	if got := setuids(t, s.Database)["served"]; got != 1 {
 		t.Errorf("counted %d, wanted 1", got)
 	}
 }
@@ -246,25 +246,25 @@ func TestServeIsKilledAndNothingIsLostOrCountedTwice(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	check := startChecking(t, "while-killed")
-	recording := s.state().ID
+	recording := s.State().ID
 	wanted := 0
 	for range 3 {
 		check(1000)
-		s.kill()
+		s.Kill()
 		check(1000)
 		mustExecute(t, "docker", "run", "--rm", "--name", "unseen", "bb", "probe", "setuid0") // its whole life
-		s.start()
+		s.Start()
 		wanted += 2000
 	}
 	check(500)
-	s.saved()
-	if state := s.state(); state.ID != recording || !state.Resumed || state.Losses.Any() {
+	s.Saved()
+	if state := s.State(); state.ID != recording || !state.Resumed || state.Losses.Any() {
 		t.Errorf("recording %s: %+v", recording, state)
 	}
-	if got := setuids(t, s.database); got["while-killed"] != uint64(wanted+500) || got["unseen"] != 3 {
+	if got := setuids(t, s.Database); got["while-killed"] != uint64(wanted+500) || got["unseen"] != 3 {
 		t.Errorf("counted %v, wanted %d and 3", got, wanted+500)
 	}
-	mustExecute(t, binary, "db", "check", "--db", s.database)
+	mustExecute(t, binary, "db", "check", "--db", s.Database)
 }
 
 // Another version, or other options, require other programs and maps in the kernel.
@@ -277,33 +277,33 @@ func TestServeWithOtherProgramsLosesNothingAndCountsOnce(t *testing.T) {
 		mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-add=SYS_NICE", "bb", "sleep", "1000")
 		s.await(name)
 	}
-	watched := func() kept { return keptIn(t, s.database)[idOf(t, "watched-again")] }
-	s.saved()
+	watched := func() kept { return keptIn(t, s.Database)[idOf(t, "watched-again")] }
+	s.Saved()
 	same(t, "observed too late", watched().Unwatched, nil)
-	recording := s.state().ID
-	usual := s.command
+	recording := s.State().ID
+	usual := s.Command
 	for i, options := range [][]string{{"--max-checks=70000"}, {"--outcomes=false"}, {"--max-containers=2000", "--hook=tp_btf"}, nil} {
 		check(1000)
-		s.kill()
+		s.Kill()
 		check(1000)
 		mustExecute(t, "docker", "run", "--rm", "--name", "between", "bb", "probe", "setuid0")
-		s.command = slices.Concat(usual, options)
-		s.start()
+		s.Command = slices.Concat(usual, options)
+		s.Start()
 		if i == 0 {
-			s.saved()
+			s.Saved()
 			same(t, "system calls that the new programs did not observe from the start", watched().Unwatched, caps("SYS_NICE"))
 		}
 	}
 	check(500)
-	s.saved()
-	state := s.state()
+	s.Saved()
+	state := s.State()
 	if state.ID != recording || !state.Resumed || state.Losses.Any() {
 		t.Errorf("recording %s: %+v", recording, state)
 	}
-	if got := setuids(t, s.database); got["while-replaced"] != 8500 || got["between"] != 4 {
+	if got := setuids(t, s.Database); got["while-replaced"] != 8500 || got["between"] != 4 {
 		t.Errorf("counted %v, wanted 8500 and 4", got)
 	}
-	mustExecute(t, binary, "db", "check", "--db", s.database)
+	mustExecute(t, binary, "db", "check", "--db", s.Database)
 }
 
 func TestServeRemovesOldRuns(t *testing.T) {
@@ -320,18 +320,18 @@ func TestServeRemovesOldRuns(t *testing.T) {
 		s := serve(t, append(limit, "--db", db)...)
 		check := startChecking(t, "kept"+limit[0])
 		check(7)
-		s.saved()
+		s.Saved()
 		if got := setuids(t, db)["kept"+limit[0]]; got != 7 {
 			t.Errorf("%v: %d of the new checks are kept, wanted 7", limit, got)
 		}
-		if status, _ := s.get("/api/v1/report?image=app:1"); status != http.StatusOK {
+		if status, _ := s.Get("/api/v1/report?image=app:1"); status != http.StatusOK {
 			t.Errorf("%v: status %d", limit, status)
 		}
-		if header := s.header("/api/v1/report?image=app:1", "X-Capmon-Pruned"); !strings.Contains(header, test.header) {
+		if header := s.Header("/api/v1/report?image=app:1", "X-Capmon-Pruned"); !strings.Contains(header, test.header) {
 			t.Errorf("%v: header %q", limit, header)
 		}
 		expected(t, exitDone, []string{"db", "info", "--db", db}, test.pruned)
-		s.kill()
+		s.Kill()
 	}
 }
 
@@ -340,7 +340,7 @@ func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 	t.Parallel()
 	shell := func(script string) func(*testing.T, *server) {
 		return func(t *testing.T, s *server) {
-			mustExecute(t, "sh", "-c", "cd "+filepath.Dir(s.database)+" && "+script)
+			mustExecute(t, "sh", "-c", "cd "+filepath.Dir(s.Database)+" && "+script)
 		}
 	}
 	var lock *sql.Tx
@@ -357,7 +357,7 @@ func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 		},
 		"locked": {
 			begin: func(t *testing.T, s *server) {
-				db, err := sql.Open("sqlite", "file:"+s.database+"?_txlock=immediate")
+				db, err := sql.Open("sqlite", "file:"+s.Database+"?_txlock=immediate")
 				if err == nil {
 					t.Cleanup(func() { _ = db.Close() })
 					lock, err = db.Begin()
@@ -376,38 +376,38 @@ func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 			t.Parallel()
 			directory := smallDisk(t, "16m")
 			s := serve(t, "--db", filepath.Join(directory, "capmon.db"))
-			s.database = filepath.Join(directory, "capmon.db")
+			s.Database = filepath.Join(directory, "capmon.db")
 			container := "trouble-" + name
 			check := startChecking(t, container)
 			check(100)
-			s.saved()
+			s.Saved()
 			if trouble.unserved {
-				s.kill()
+				s.Kill()
 			}
 			trouble.begin(t, s)
 			check(100)
 			mustExecute(t, "docker", "run", "--rm", "--name", container+"-short", "bb", "probe", "setuid0")
 			if trouble.unserved {
-				s.start()
+				s.Start()
 			}
 			if trouble.trouble != "" {
-				s.until("serve reports the trouble", func(state daemon.State) bool { return strings.Contains(state.Trouble, trouble.trouble) })
-				if status, body := s.get("/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, trouble.trouble) {
+				s.Until("serve reports the trouble", func(state daemon.State) bool { return strings.Contains(state.Trouble, trouble.trouble) })
+				if status, body := s.Get("/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, trouble.trouble) {
 					t.Errorf("ready: %d, %s", status, body)
 				}
 			}
-			eventually(t, "serve logs that the database was lost", func() bool { return strings.Contains(s.stderr.String(), trouble.logged) })
-			s.kill() // the next serve starts with the trouble
-			s.start()
+			eventually(t, "serve logs that the database was lost", func() bool { return strings.Contains(s.Stderr.String(), trouble.logged) })
+			s.Kill() // the next serve starts with the trouble
+			s.Start()
 			check(100)
 			if trouble.end != nil {
 				trouble.end(t, s)
 			}
-			s.saved()
-			if got := setuids(t, s.database); got[container] != 300 || got[container+"-short"] != 1 {
+			s.Saved()
+			if got := setuids(t, s.Database); got[container] != 300 || got[container+"-short"] != 1 {
 				t.Errorf("counted %v, wanted 300 and 1", got)
 			}
-			mustExecute(t, binary, "db", "check", "--db", s.database)
+			mustExecute(t, binary, "db", "check", "--db", s.Database)
 		})
 	}
 }
@@ -416,7 +416,7 @@ func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 // if the names are unknown.
 func (s *server) rawSocketAlerts(query string) map[string]int {
 	s.t.Helper()
-	_, body := s.get("/api/v1/alerts" + query)
+	_, body := s.Get("/api/v1/alerts" + query)
 	var alerts []alert.Alert
 	if err := json.Unmarshal([]byte(body), &alerts); err != nil {
 		s.t.Fatalf("%v: %s", err, body)
@@ -477,19 +477,19 @@ func alertOnceThroughKill(t *testing.T, name, rules string, options ...string) {
 	raw("1")
 	again()
 	eventually(t, "both uses have raised alerts", func() bool { return len(alerts()) == 2 })
-	recording, now := s.state().ID, time.Now()
-	s.until("the database has the alerts", func(state daemon.State) bool { return state.ReportedUntil.After(now) })
-	s.kill()
+	recording, now := s.State().ID, time.Now()
+	s.Until("the database has the alerts", func(state daemon.State) bool { return state.ReportedUntil.After(now) })
+	s.Kill()
 	raw("2")
 	again()
-	s.command = append(s.command, options...)
-	s.start()
+	s.Command = append(s.Command, options...)
+	s.Start()
 	raw("3")
 	again()
 	want := map[string]int{prefix + "1": 1, prefix + "2": 1, prefix + "3": 1, prefix + "long": 1}
 	eventually(t, "the other uses have raised alerts", func() bool { return len(alerts()) == len(want) })
-	s.saved()
-	if got := alerts(); !maps.Equal(got, want) || s.state().ID != recording {
+	s.Saved()
+	if got := alerts(); !maps.Equal(got, want) || s.State().ID != recording {
 		t.Errorf("got %v, wanted %v", got, want)
 	}
 	sameAlerts(t, s, prefix)
@@ -499,8 +499,8 @@ func alertOnceThroughKill(t *testing.T, name, rules string, options ...string) {
 func sameAlerts(t *testing.T, s *server, prefix string) {
 	t.Helper()
 	var answered, listed []alert.Alert
-	_, body := s.get("/api/v1/alerts?container=" + prefix + "*")
-	list := []string{binary, "db", "alerts", "--db", s.database, "--container", prefix + "*"}
+	_, body := s.Get("/api/v1/alerts?container=" + prefix + "*")
+	list := []string{binary, "db", "alerts", "--db", s.Database, "--container", prefix + "*"}
 	if err := errors.Join(json.Unmarshal([]byte(body), &answered), json.Unmarshal([]byte(mustExecute(t, append(list, "-o", "json")...)), &listed)); err != nil {
 		t.Fatal(err)
 	}
@@ -518,24 +518,24 @@ func sameAlerts(t *testing.T, s *server, prefix string) {
 func TestServeUninstalls(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	uninstall := []string{binary, "serve", "--uninstall", "--pins", s.pins, "--db", s.database}
+	uninstall := []string{binary, "serve", "--uninstall", "--pins", s.Pins, "--db", s.Database}
 	if r := execute(t, uninstall...); r.code != 2 || !strings.Contains(r.stderr, "end it first") {
 		t.Errorf("while serve runs: exit code %d, %s", r.code, r.stderr)
 	}
-	second := append(append([]string{}, s.command...), "--socket", s.socket+"2")
-	if r := execute(t, slices.Concat(second, []string{"--db", s.database + "2"})...); r.code != 2 || !strings.Contains(r.stderr, "another capmon serve is running") {
+	second := append(append([]string{}, s.Command...), "--socket", s.Socket+"2")
+	if r := execute(t, slices.Concat(second, []string{"--db", s.Database + "2"})...); r.code != 2 || !strings.Contains(r.stderr, "another capmon serve is running") {
 		t.Errorf("a second serve: exit code %d, %s", r.code, r.stderr)
 	}
 	// With other pins, a second recording would count everything twice.
-	if r := execute(t, append(second, "--pins", s.pins+"2")...); r.code != 2 || !strings.Contains(r.stderr, "another capmon serve uses the same database, "+s.database) {
+	if r := execute(t, append(second, "--pins", s.Pins+"2")...); r.code != 2 || !strings.Contains(r.stderr, "another capmon serve uses the same database, "+s.Database) {
 		t.Errorf("a second serve with the same database: exit code %d, %s", r.code, r.stderr)
 	}
 	s.interrupt()
-	if _, err := os.Stat(s.pins); err != nil {
+	if _, err := os.Stat(s.Pins); err != nil {
 		t.Fatal(err)
 	}
 	mustExecute(t, uninstall...)
-	if _, err := os.Stat(s.pins); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(s.Pins); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the pins are still there: %v", err)
 	}
 	mustExecute(t, uninstall...) // not an error if there is nothing to do

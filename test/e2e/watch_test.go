@@ -45,9 +45,9 @@ func watchLiveAt(t *testing.T, host string, args ...string) *livewatch {
 	}, append([]string{binary, "watch"}, args...)...)
 	t.Cleanup(func() { // only if the test has failed
 		select {
-		case <-l.ended:
+		case <-l.Ended:
 		default:
-			_ = l.process.Kill()
+			_ = l.Child.Kill()
 		}
 	})
 	return l
@@ -301,11 +301,11 @@ func TestUsesBeyondTheRingBufferAreAllReported(t *testing.T) {
 	t.Parallel()
 	const many = 1500 // fewer than a container's quota
 	l := watchLive(t, "--container", "live-many")
-	if err := l.process.Signal(unix.SIGSTOP); err != nil {
+	if err := l.Child.Signal(unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	mustExecute(t, "docker", "run", "--rm", "--name", "live-many", "bb", "probe", "names", fmt.Sprint(many), "socket", "2", "3", "1")
-	if err := l.process.Signal(unix.SIGCONT); err != nil {
+	if err := l.Child.Signal(unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	names, late := make(map[string]bool), 0
@@ -448,7 +448,7 @@ func TestOnlySelectedContainersAppear(t *testing.T) {
 		t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
 	}
 	for _, l := range watches {
-		eventually(t, "watch reports that it withholds uses", func() bool { return strings.Contains(l.stderr.String(), withheld) })
+		eventually(t, "watch reports that it withholds uses", func() bool { return strings.Contains(l.Stderr.String(), withheld) })
 		if all := l.uses(); len(all) > 0 {
 			t.Errorf("shown before their container was known: %+v", all)
 		}

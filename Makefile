@@ -57,7 +57,7 @@ LOSSES := WrongCachedCallSitesAreDetected|TooDeepContainersAreCounted|BesideAHos
 test: root-test setup-test build check-generate lint vulncheck test-compat ## run all tests, with a private Docker daemon
 	CAPMON_E2E=1 scripts/expedite-rcu.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
 		go test -race -count=1 -timeout 30m -p 1 -run "$(LOSSES)" ./monitor ./test/e2e; \
-		go test -race -count=1 -timeout 80m -parallel 4 -skip "$(LOSSES)" ./test/e2e ./monitor ./...; \
+		go test -race -count=1 -timeout 80m -parallel 4 -skip "$(LOSSES)" ./test/e2e ./test/soak ./monitor ./...; \
 		scripts/test-kernels.sh --short'
 
 .PHONY: test-compat
@@ -88,7 +88,7 @@ bench-scale: root-bench-scale setup-test build ## measure what capmon itself use
 soak: root-soak setup-test build ## verify that capmon loses and miscounts nothing: 200 million checks, short containers, serve with faults (30 minutes), ten containers next to hostile ones (10 minutes)
 	CAPMON_E2E=1 $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; \
 		go test ./monitor -count=1 -v -timeout 30m -run TestManyChecks -checks 200000000; go run ./bench churn; \
-		go test ./test/e2e -count=1 -v -timeout 60m -run TestServeSoak -soak 30m; \
+		go test ./test/soak -count=1 -v -timeout 60m -run TestServeSoak -soak 30m; \
 		go test ./test/e2e -count=1 -v -timeout 30m -run TestHonestRecordsBesideAHostileContainer -hostile 10m'
 
 .PHONY: corpus

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/capmon/capmon/internal/testutil"
 	"github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/api/types"
 	"github.com/docker/docker/api/types/storage"
@@ -23,6 +22,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // fakeContainerd returns the mounts that a test wants.

@@ -13,9 +13,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/testutil"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 const (

@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/capmon/capmon/internal/testutil"
 	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // TestMain is also the main function of the process that TestKilledAtAnyPoint kills. That process delivers

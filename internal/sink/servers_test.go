@@ -19,11 +19,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/capmon/capmon/internal/testutil"
 	gosyslog "github.com/leodido/go-syslog/v4"
 	"github.com/leodido/go-syslog/v4/octetcounting"
 	"github.com/leodido/go-syslog/v4/rfc5424"
 	"go.uber.org/zap/zaptest"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // freePort returns a port that was unused on the loopback interface a moment ago.

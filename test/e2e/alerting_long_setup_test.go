@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // bundle is a container that an OCI runtime runs without an engine.
@@ -100,8 +101,8 @@ func (b bundle) end() {
 
 // awaitLongSetup waits for the alert of the built-in rule about a container.
 func (l *livewatch) awaitLongSetup(id string) (found alert.Alert) {
-	l.t.Helper()
-	eventually(l.t, "an alert about a long setup", func() bool {
+	l.T.Helper()
+	eventually(l.T, "an alert about a long setup", func() bool {
 		all := l.longSetups(id)
 		if len(all) > 0 {
 			found = all[0]
@@ -113,12 +114,12 @@ func (l *livewatch) awaitLongSetup(id string) (found alert.Alert) {
 
 // longSetups returns the alerts about the long setup of a container so far.
 func (l *livewatch) longSetups(id string) (all []alert.Alert) {
-	l.t.Helper()
+	l.T.Helper()
 	text := l.lines.String()
 	for line := range strings.Lines(text[:strings.LastIndex(text, "\n")+1]) {
 		var one alert.Alert
 		if err := json.Unmarshal([]byte(line), &one); err != nil {
-			l.t.Fatalf("not JSON: %v\n%s", err, line)
+			l.T.Fatalf("not JSON: %v\n%s", err, line)
 		}
 		if one.Use.Container.ID == id && one.Rule == "long-setup" {
 			all = append(all, one)
@@ -138,7 +139,7 @@ var hidden = map[string]func(t *testing.T, runc string) (b bundle, capability st
 	// capmon counts the checks of an execve as runtime setup until the call ends.
 	"an execve": func(t *testing.T, runc string) (bundle, string) {
 		t.Helper()
-		private := openDirectory(t)
+		private := testutil.OpenDirectory(t)
 		program := filepath.Join(private, "busybox")
 		mustExecute(t, "cp", busyboxOfTheHost(t), program)
 		if err := errors.Join(os.Chmod(private, 0o700), os.Chown(private, 5, 5)); err != nil {

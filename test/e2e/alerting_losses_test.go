@@ -86,10 +86,10 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 
 // lossAlerts returns the alerts that the API has for a container.
 func (s *server) lossAlerts(container string) (alerts []alert.Alert) {
-	s.t.Helper()
+	s.T.Helper()
 	_, body := s.Get("/api/v1/alerts?container=" + container)
 	if err := json.Unmarshal([]byte(body), &alerts); err != nil {
-		s.t.Fatalf("%v: %s", err, body)
+		s.T.Fatalf("%v: %s", err, body)
 	}
 	return alerts
 }

@@ -29,14 +29,14 @@ func ours(one alert.Alert) bool { return strings.HasPrefix(one.Use.Container.Nam
 
 // alerts returns the alerts of our containers that watch has printed so far.
 func (l *livewatch) alerts() (all []alert.Alert) {
-	l.t.Helper()
+	l.T.Helper()
 	text := l.lines.String()
 	for line := range strings.Lines(text[:strings.LastIndex(text, "\n")+1]) { // without one that is being written
 		var one alert.Alert
 		if err := json.Unmarshal([]byte(line), &one); err != nil {
-			l.t.Fatalf("not JSON: %v\n%s", err, line)
+			l.T.Fatalf("not JSON: %v\n%s", err, line)
 		}
-		valid(l.t, "alert", line)
+		valid(l.T, "alert", line)
 		if ours(one) {
 			all = append(all, one)
 		}
@@ -46,8 +46,8 @@ func (l *livewatch) alerts() (all []alert.Alert) {
 
 // awaitAlert waits for an alert of a rule.
 func (l *livewatch) awaitAlert(rule string) (found alert.Alert) {
-	l.t.Helper()
-	eventually(l.t, "rule "+rule+" alerts", func() bool {
+	l.T.Helper()
+	eventually(l.T, "rule "+rule+" alerts", func() bool {
 		all := l.alerts()
 		i := slices.IndexFunc(all, func(one alert.Alert) bool { return one.Rule == rule })
 		if i >= 0 {
@@ -60,7 +60,7 @@ func (l *livewatch) awaitAlert(rule string) (found alert.Alert) {
 
 // endAlerts ends watch with Ctrl-C and returns "RULE xCOUNT" for every alert, sorted.
 func (l *livewatch) endAlerts() (all []string) {
-	l.t.Helper()
+	l.T.Helper()
 	r := l.interrupt()
 	shown := strings.Count(l.lines.String(), "\n")
 	want := fmt.Sprintf("capmon: %d alerts\n", shown)
@@ -68,7 +68,7 @@ func (l *livewatch) endAlerts() (all []string) {
 		want = "capmon: 1 alert\n"
 	}
 	if r.code != 0 || !strings.Contains(r.stderr, want) {
-		l.t.Errorf("exit code %d\n%s", r.code, r.stderr)
+		l.T.Errorf("exit code %d\n%s", r.code, r.stderr)
 	}
 	for _, one := range l.alerts() {
 		all = append(all, fmt.Sprint(one.Rule, " x", one.Count))

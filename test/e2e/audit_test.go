@@ -20,6 +20,8 @@ import (
 	"github.com/xeipuuv/gojsonschema"
 	"golang.org/x/net/html"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // audited is a container of an audited host.
@@ -160,7 +162,7 @@ func auditAs(t *testing.T, code int, args ...string) auditReport {
 
 func TestAuditOfAHost(t *testing.T) {
 	t.Parallel()
-	directory, volume := openDirectory(t), "audit-volume"
+	directory, volume := testutil.OpenDirectory(t), "audit-volume"
 	if err := os.WriteFile(filepath.Join(directory, "file"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/internal/uses"
 )
 
@@ -66,7 +67,7 @@ func delegated(t *testing.T) string {
 // that are named like a container's.
 func forge(t *testing.T, delegated, id string, more ...string) {
 	t.Helper()
-	program := filepath.Join(openDirectory(t), "attack-forged-cgroup")
+	program := filepath.Join(testutil.OpenDirectory(t), "attack-forged-cgroup")
 	name := filepath.Base(delegated)
 	mustExecute(t, "docker", "create", "--name", name, "bb")
 	defer mustExecute(t, "docker", "rm", name)

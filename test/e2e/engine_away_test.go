@@ -1,147 +1,32 @@
 package e2e
 
 import (
-	"errors"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/testutil/capmontest"
 )
-
-// performer is a container that runs the commands it receives, without the engine's help.
-type performer struct {
-	t         *testing.T
-	directory string
-}
-
-func newPerformer(t *testing.T) performer {
-	t.Helper()
-	p := performer{t, t.TempDir()}
-	for _, file := range []string{p.Orders(), p.Answers()} {
-		if err := errors.Join(unix.Mkfifo(file, 0), os.Chmod(file, 0o666)); err != nil { // for any user
-			t.Fatal(err)
-		}
-	}
-	return p
-}
-
-// startPerformer starts a performer with the engine at host and removes it when the test ends.
-func startPerformer(t *testing.T, host, name string, options ...string) performer {
-	t.Helper()
-	p := newPerformer(t)
-	command := slices.Concat([]string{"docker", "-H", host, "run", "-d", "--name", name, p.Volume()}, options, []string{"bb"}, perform)
-	mustExecute(t, command...)
-	t.Cleanup(func() { _ = exec.Command("docker", "-H", host, "rm", "-f", name).Run() })
-	return p
-}
-
-// perform is the program of a performer, in one line. A process that opens a named pipe may retry the open, as Go does
-// after a signal. In between, there is nothing to read, or no reader.
-var perform = []string{"sh", "-c", `trap "" PIPE; while [ -p /shared/orders ]; do read -r order </shared/orders || continue; ` +
-	`eval "$order"; until echo done >/shared/answers; do [ -p /shared/answers ] || exit; done; done`}
-
-func (p performer) Volume() string  { return "--volume=" + p.directory + ":/shared" }
-func (p performer) Orders() string  { return filepath.Join(p.directory, "orders") }
-func (p performer) Answers() string { return filepath.Join(p.directory, "answers") }
-
-// Do returns when the container has run the command.
-func (p performer) Do(order string) {
-	p.t.Helper()
-	if err := os.WriteFile(p.Orders(), []byte(order+"\n"), 0); err != nil {
-		p.t.Fatal(err)
-	}
-	if _, err := os.ReadFile(p.Answers()); err != nil {
-		p.t.Fatal(err)
-	}
-}
 
 // await returns once the engine has reported a container of this name to capmon. It requires --log-level=debug.
 func (o *observation) await(name string) {
-	o.t.Helper()
-	eventually(o.t, "the engine has reported "+name, func() bool { return strings.Contains(o.Stderr.String(), name) })
-}
-
-// dockerDaemon is a Docker daemon that only one test uses.
-type dockerDaemon struct {
-	t               *testing.T
-	Directory, Host string
-	command         string
-}
-
-// startDaemonWith starts a daemon with these options and the image bb.
-func startDaemonWith(t *testing.T, options ...string) dockerDaemon {
-	t.Helper()
-	directory, err := os.MkdirTemp("/var/tmp", "capmon.") // paths of unix sockets are limited
-	if err != nil {
-		t.Fatal(err)
-	}
-	command := filepath.Join(t.TempDir(), "dockerd")
-	script := "#!/bin/sh\nexec dockerd " + strings.Join(options, " ") + ` "$@"` + "\n"
-	if err := os.WriteFile(command, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	const dockerd = "../../scripts/dockerd.sh"
-	t.Cleanup(func() { mustExecute(t, dockerd, "stop", "--purge", directory) })
-	d := dockerDaemon{t, directory, strings.TrimSpace(mustExecute(t, "env", "CAPMON_DOCKERD="+command, dockerd, "start", directory)), command}
-	mustExecute(t, "sh", "-c", "docker save bb | docker -H "+d.Host+" load")
-	return d
-}
-
-func (d dockerDaemon) Docker(args ...string) string {
-	d.t.Helper()
-	return mustExecute(d.t, append([]string{"docker", "-H", d.Host}, args...)...)
-}
-
-func (d dockerDaemon) Signal(signal unix.Signal) (pid int) {
-	d.t.Helper()
-	text, err := os.ReadFile(filepath.Join(d.Directory, "exec/docker.pid"))
-	if err == nil {
-		pid, err = strconv.Atoi(string(text))
-	}
-	if err == nil {
-		err = unix.Kill(pid, signal)
-	}
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return pid
-}
-
-// Stop ends only the daemon, as its service manager does, and waits for its end.
-func (d dockerDaemon) Stop() {
-	d.t.Helper()
-	pid := d.Signal(unix.SIGTERM)
-	eventually(d.t, "the daemon has ended", func() bool { return unix.Kill(pid, 0) != nil })
-}
-
-// Start starts the daemon again.
-func (d dockerDaemon) Start() {
-	d.t.Helper()
-	cmd := exec.Command(d.command, "--config-file", filepath.Join(d.Directory, "daemon.json"))
-	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		d.t.Fatal(err)
-	}
-	go func() { _ = cmd.Wait() }() // the script that stops the daemon waits for its end
-	eventually(d.t, "the daemon answers", func() bool {
-		return execute(d.t, "docker", "-H", d.Host, "version").code == 0
-	})
+	o.T.Helper()
+	eventually(o.T, "the engine has reported "+name, func() bool { return strings.Contains(o.Stderr.String(), name) })
 }
 
 // When the daemon ends, its containers end. The daemon restarts some of them.
 func TestDaemonAndContainersRestart(t *testing.T) {
 	t.Parallel()
-	d := startDaemonWith(t)
-	back := startPerformer(t, d.Host, "comes-back", "--init", "--restart=always")
-	ends := startPerformer(t, d.Host, "ends", "--init")
+	d := capmontest.StartDaemon(t)
+	back := capmontest.StartPerformer(t, d.Host, "comes-back", "--init", "--restart=always")
+	ends := capmontest.StartPerformer(t, d.Host, "ends", "--init")
 	observation := watchAt(t, d.Host, "--log-level=debug")
 	observation.await("comes-back")
 	back.Do("chroot / true")
@@ -168,13 +53,13 @@ func TestDaemonAndContainersRestart(t *testing.T) {
 
 func TestLiveRestore(t *testing.T) {
 	t.Parallel()
-	d := startDaemonWith(t, "--live-restore")
+	d := capmontest.StartDaemon(t, "--live-restore")
 	t.Run("restarted", func(t *testing.T) { containersGoOnWithoutDaemon(t, d) })
 	t.Run("hanging", func(t *testing.T) { hangingDaemonIsNotAwaited(t, d) })
 }
 
-func containersGoOnWithoutDaemon(t *testing.T, d dockerDaemon) {
-	p := startPerformer(t, d.Host, "goes-on", "--cap-add=SYS_NICE")
+func containersGoOnWithoutDaemon(t *testing.T, d capmontest.Daemon) {
+	p := capmontest.StartPerformer(t, d.Host, "goes-on", "--cap-add=SYS_NICE")
 	observation := watchAt(t, d.Host, "--log-level=debug")
 	observation.await("goes-on")
 	p.Do("chroot / true")
@@ -191,8 +76,8 @@ func containersGoOnWithoutDaemon(t *testing.T, d dockerDaemon) {
 	}
 }
 
-func hangingDaemonIsNotAwaited(t *testing.T, d dockerDaemon) {
-	p := startPerformer(t, d.Host, "known-before")
+func hangingDaemonIsNotAwaited(t *testing.T, d capmontest.Daemon) {
+	p := capmontest.StartPerformer(t, d.Host, "known-before")
 	observation := watchAt(t, d.Host, "known-before", "--log-level=debug")
 	observation.await("known-before")
 	d.Signal(unix.SIGSTOP)
@@ -277,14 +162,14 @@ func (c *cable) pullOut() {
 func TestEngineStaysAway(t *testing.T) {
 	t.Parallel()
 	engine := os.Getenv("DOCKER_HOST")
-	before := startPerformer(t, engine, "before-away")
+	before := capmontest.StartPerformer(t, engine, "before-away")
 	cable := newCable(t)
 	filtered := watchAt(t, cable.host(), "--log-level=debug", "--container=while-*")
 	observation := watchAt(t, cable.host(), "--log-level=debug")
 	observation.await("before-away")
 	cable.pullOut()
 	before.Do("chroot / true")
-	startPerformer(t, engine, "while-away", "--cap-drop=ALL", "--cap-add=NET_RAW", "--cap-add=CHOWN").Do("probe rawsock")
+	capmontest.StartPerformer(t, engine, "while-away", "--cap-drop=ALL", "--cap-add=NET_RAW", "--cap-add=CHOWN").Do("probe rawsock")
 	id := strings.TrimSpace(mustExecute(t, "docker", "inspect", "-f", "{{.Id}}", "while-away"))
 
 	r := observation.interrupt()
@@ -313,7 +198,7 @@ func TestEngineStaysAway(t *testing.T) {
 // capmon can start before the engine.
 func TestEngineStartsLater(t *testing.T) {
 	t.Parallel()
-	p := startPerformer(t, os.Getenv("DOCKER_HOST"), "before-engine")
+	p := capmontest.StartPerformer(t, os.Getenv("DOCKER_HOST"), "before-engine")
 	cable := newCable(t)
 	cable.pullOut()
 	observation := watchAt(t, cable.host(), "--log-level=debug", "--container=before-engine")
@@ -336,7 +221,7 @@ func TestEngineIsAwayForAWhile(t *testing.T) {
 	cable := newCable(t)
 	observation := watchAt(t, cable.host(), "--log-level=debug")
 	cable.pullOut()
-	p := startPerformer(t, engine, "met-later", "--cap-add=SYS_NICE")
+	p := capmontest.StartPerformer(t, engine, "met-later", "--cap-add=SYS_NICE")
 	p.Do("chroot / true")
 	mustExecute(t, "docker", "rename", "old-name", "new-name")
 	t.Cleanup(func() { mustExecute(t, "docker", "rename", "new-name", "old-name") }) // the name for its removal

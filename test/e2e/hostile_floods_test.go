@@ -57,11 +57,11 @@ func TestFloodOfNamesHidesNothing(t *testing.T) {
 
 // alertsOf counts the alerts of a container for a capability.
 func (s *server) alertsOf(container, capability string) (n int) {
-	s.t.Helper()
+	s.T.Helper()
 	_, body := s.Get("/api/v1/alerts?container=" + container)
 	var alerts []alert.Alert
 	if err := json.Unmarshal([]byte(body), &alerts); err != nil {
-		s.t.Fatalf("%v: %s", err, body)
+		s.T.Fatalf("%v: %s", err, body)
 	}
 	for _, one := range alerts {
 		if one.Use.Capability.String() == capability {

@@ -84,12 +84,12 @@ func TestHangingFileSystemsAffectNoOthers(t *testing.T) {
 			t.Errorf("profile does not name %s:\n%s", name, r.stderr)
 		}
 	}
-	endsSoon(t, "serve", s.observation)
+	endsSoon(t, "serve", s.observation())
 
 	// The hanging file systems also exist when serve starts.
 	s.Start()
 	s.Saved()
-	endsSoon(t, "serve, second time", s.observation)
+	endsSoon(t, "serve, second time", s.observation())
 }
 
 // A second signal ends capmon, whatever capmon waits for.
@@ -184,7 +184,7 @@ func TestDeepCgroupsBreakNothing(t *testing.T) {
 	id := idOf(t, name)
 	mustExecute(t, "docker", "rm", "-f", name)
 	s.Saved()
-	endsSoon(t, "serve", s.observation)
+	endsSoon(t, "serve", s.observation())
 	s.Start()
 	s.Saved()
 	if state := s.State(); state.Trouble != "" {
@@ -193,7 +193,7 @@ func TestDeepCgroupsBreakNothing(t *testing.T) {
 	if got := judgedIn(t, s.Database)[id]; !slices.Contains(got.Required, "NET_RAW") {
 		t.Errorf("required %v: %v", got.Required, got.Cautions)
 	}
-	endsSoon(t, "serve, second time", s.observation)
+	endsSoon(t, "serve, second time", s.observation())
 }
 
 // helpersOf returns the helper processes of a capmon process.
@@ -250,5 +250,5 @@ func TestLongLinksUseLittleMemory(t *testing.T) {
 	if !slices.Contains(got.Required, "CHOWN") {
 		t.Errorf("required %v: %v", got.Required, got.Cautions)
 	}
-	endsSoon(t, "serve", s.observation)
+	endsSoon(t, "serve", s.observation())
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // These tests try to make capmon count the workload as runtime setup: see docs/threats.md.
@@ -18,7 +20,7 @@ import (
 // attackProgram copies a program of the image to the host and returns its path.
 func attackProgram(t *testing.T, name string) string {
 	t.Helper()
-	path := filepath.Join(openDirectory(t), name)
+	path := filepath.Join(testutil.OpenDirectory(t), name)
 	id := strings.TrimSpace(mustExecute(t, "docker", "create", "bb"))
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", id) })
 	mustExecute(t, "docker", "cp", id+":/bin/attack-"+name, path)
@@ -135,7 +137,7 @@ func TestHiddenByForeignInterpreter(t *testing.T) {
 	t.Parallel()
 	const name, magic = "foreign", "capmon-foreign"
 	registerFormat(t, "capmon-test", magic, attackProgram(t, "interpreter"), "F")
-	program := filepath.Join(openDirectory(t), "program")
+	program := filepath.Join(testutil.OpenDirectory(t), "program")
 	if err := os.WriteFile(program, []byte(magic), 0o755); err != nil {
 		t.Fatal(err)
 	}

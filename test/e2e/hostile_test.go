@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/testutil"
+	"github.com/capmon/capmon/internal/testutil/capmontest"
 	"github.com/capmon/capmon/internal/testutil/testlock"
 )
 
@@ -56,7 +58,7 @@ type honest struct {
 	kind string
 	// round is the work that the container repeats, and made has the uses that one round makes.
 	round string
-	made  counts
+	made  capmontest.Counts
 	// required is the container's list.
 	required []string
 	// rounds is the number of rounds after which the container ends and is started again. 0: it runs until the end of
@@ -65,15 +67,15 @@ type honest struct {
 }
 
 var honestKinds = []honest{
-	{kind: "raw", round: "probe repeat 3 rawsock; probe setuid0", made: counts{"NET_RAW": 3, "SETUID": 1}, required: caps("NET_RAW")},
-	{kind: "owner", round: "probe repeat 5 chown-open /own/file 5", made: counts{"CHOWN": 5}, required: caps("CHOWN")},
-	{kind: "ids", round: "probe repeat 4 setgid0; probe repeat 2 setuid0", made: counts{"SETGID": 4, "SETUID": 2}},
+	{kind: "raw", round: "probe repeat 3 rawsock; probe setuid0", made: capmontest.Counts{"NET_RAW": 3, "SETUID": 1}, required: caps("NET_RAW")},
+	{kind: "owner", round: "probe repeat 5 chown-open /own/file 5", made: capmontest.Counts{"CHOWN": 5}, required: caps("CHOWN")},
+	{kind: "ids", round: "probe repeat 4 setgid0; probe repeat 2 setuid0", made: capmontest.Counts{"SETGID": 4, "SETUID": 2}},
 	{
 		kind: "odd", round: "probe memfd-exec rawsock; probe vfork rawsock; probe thread rawsock",
-		made: counts{"NET_RAW": 3}, required: caps("NET_RAW"),
+		made: capmontest.Counts{"NET_RAW": 3}, required: caps("NET_RAW"),
 	},
 	{
-		kind: "again", round: "probe setuid0; probe repeat 2 chown-open /own/file 5", made: counts{"SETUID": 1, "CHOWN": 2},
+		kind: "again", round: "probe setuid0; probe repeat 2 chown-open /own/file 5", made: capmontest.Counts{"SETUID": 1, "CHOWN": 2},
 		required: caps("CHOWN"), rounds: 5,
 	},
 }
@@ -122,7 +124,7 @@ func createNeighbours(t *testing.T, shared string) (all []*neighbour) {
 				continue
 			}
 			n := &neighbour{honest: kind, name: fmt.Sprintf("honest-%s-%d", kind.kind, i)}
-			n.id = strings.TrimSpace(mustExecute(t, "docker", "create", "--name", n.name, own, "--volume="+shared+":/shared", "bb", "sh", "-c", kind.script()))
+			n.id = strings.TrimSpace(mustExecute(t, "docker", "create", "--name", n.name, capmontest.OwnFileSystem, "--volume="+shared+":/shared", "bb", "sh", "-c", kind.script()))
 			t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", n.name).Run() })
 			all = append(all, n)
 		}
@@ -254,7 +256,7 @@ type ring struct {
 }
 
 // ringBell makes a container open a raw socket with a new pattern of use, repeatedly while the attack lasts.
-func ringBell(p performer, stop <-chan struct{}) (rings []ring) {
+func ringBell(p capmontest.Performer, stop <-chan struct{}) (rings []ring) {
 	for pace := time.NewTicker(max(time.Second, *hostileFor/hostileRings)); ; {
 		r := ring{name: fmt.Sprintf("bell-%d", len(rings)), from: time.Now()}
 		p.Do("probe named " + r.name + " rawsock")
@@ -421,11 +423,11 @@ func judgedIn(t *testing.T, database string) map[string]judged {
 // judge verifies that the record is exactly what the container did.
 func (n *neighbour) judge(t *testing.T, got judged) {
 	t.Helper()
-	want := make(counts)
+	want := make(capmontest.Counts)
 	for capability, count := range n.made {
 		want[capability] = count * n.rounds
 	}
-	exact := kept{}
+	exact := capmontest.Kept{}
 	for _, use := range got.Uses {
 		exact.Uses = append(exact.Uses, struct {
 			Capability, Class, Call string
@@ -465,21 +467,21 @@ var defaultGrants = caps("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSET
 func TestHonestRecordsBesideAHostileContainer(t *testing.T) {
 	testlock.Losses(t)
 	t.Logf("-hostile-seed=%d -hostile=%v", *hostileSeed, *hostileFor)
-	shared := openDirectory(t)
+	shared := testutil.OpenDirectory(t)
 	over := filepath.Join(shared, "over")
 	served, watched := receiveAlerts(t), receiveAlerts(t)
 	s := serve(t, "--rules", rulesTo(t, served), "--save-every", "30s") // the default
 	l := watchLive(t, "--rules", rulesTo(t, watched))
 
 	neighbours := createNeighbours(t, shared)
-	bell := startPerformer(t, os.Getenv("DOCKER_HOST"), "honest-bell")
+	bell := capmontest.StartPerformer(t, os.Getenv("DOCKER_HOST"), "honest-bell")
 	ids := []string{idOf(t, "honest-bell")}
 	honestly := make(chan error)
 	for _, n := range neighbours {
 		ids = append(ids, n.id)
 		go func() { honestly <- n.live(over) }()
 	}
-	costs := []cost{costOf(t, "serve", s.observation), costOf(t, "watch", l.observation)}
+	costs := []cost{costOf(t, "serve", s.observation()), costOf(t, "watch", l.observation)}
 	var hostile []string
 	for kind := range strings.SplitSeq(*hostileLess, ",") {
 		hostile = append(hostile, startAttacker(t, kind, ids))
@@ -509,13 +511,13 @@ func TestHonestRecordsBesideAHostileContainer(t *testing.T) {
 		c.judge(t)
 	}
 	endsSoon(t, "watch", l.observation)
-	endsSoon(t, "serve", s.observation)
+	endsSoon(t, "serve", s.observation())
 	judgeDatabase(t, s.Database)
 	all := judgedIn(t, s.Database)
 	for _, n := range neighbours {
 		n.judge(t, all[n.id])
 	}
-	(&neighbour{honest: honest{made: counts{"NET_RAW": 1}, required: caps("NET_RAW")}, name: "honest-bell", rounds: uint64(len(rings))}).judge(t, all[ids[0]])
+	(&neighbour{honest: honest{made: capmontest.Counts{"NET_RAW": 1}, required: caps("NET_RAW")}, name: "honest-bell", rounds: uint64(len(rings))}).judge(t, all[ids[0]])
 	for name, id := range hostileIDs {
 		judgeAttacker(t, name, all[id])
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/capmon/capmon/internal/testutil/capmontest"
 )
 
 func idOf(t *testing.T, name string) string {
@@ -35,14 +37,14 @@ func leftOut(log, name string) bool {
 func TestReusedNamesBelongToTheRightContainer(t *testing.T) {
 	t.Parallel()
 	engine := os.Getenv("DOCKER_HOST")
-	first := startPerformer(t, engine, "in-service", "--cap-drop=ALL", "--cap-add=SYS_CHROOT")
+	first := capmontest.StartPerformer(t, engine, "in-service", "--cap-drop=ALL", "--cap-add=SYS_CHROOT")
 	id := idOf(t, "in-service")
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", id).Run() })
 	named, all := watch(t, "--log-level=debug", "in-service"), watch(t)
 
 	first.Do("chroot / true")
 	mustExecute(t, "docker", "rename", "in-service", "retired")
-	second := startPerformer(t, engine, "in-service", "--cap-drop=ALL", "--cap-add=NET_RAW")
+	second := capmontest.StartPerformer(t, engine, "in-service", "--cap-drop=ALL", "--cap-add=NET_RAW")
 	second.Do("probe rawsock")
 	first.Do("chroot / true")
 	mustExecute(t, "docker", "rm", "-f", "in-service")
@@ -76,8 +78,8 @@ func TestReusedNamesBelongToTheRightContainer(t *testing.T) {
 func TestPauseDuringObservation(t *testing.T) {
 	t.Parallel()
 	engine := os.Getenv("DOCKER_HOST")
-	p := startPerformer(t, engine, "paused")
-	early := startPerformer(t, engine, "paused-before")
+	p := capmontest.StartPerformer(t, engine, "paused")
+	early := capmontest.StartPerformer(t, engine, "paused-before")
 	mustExecute(t, "docker", "pause", "paused-before")
 	observation := watch(t, "paused", "paused-before")
 	p.Do("chroot / true")
@@ -101,7 +103,7 @@ func TestPauseDuringObservation(t *testing.T) {
 func TestRunsOfOneContainerAddUp(t *testing.T) {
 	t.Parallel()
 	engine := os.Getenv("DOCKER_HOST")
-	p := startPerformer(t, engine, "again-and-again", "--init", "--restart=always")
+	p := capmontest.StartPerformer(t, engine, "again-and-again", "--init", "--restart=always")
 	observation := watch(t, "again-and-again")
 	p.Do("chroot / true")
 	mustExecute(t, "docker", "restart", "again-and-again")

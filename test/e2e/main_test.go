@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/capmon/capmon/internal/testutil"
+	"github.com/capmon/capmon/internal/testutil/capmontest"
 	"github.com/capmon/capmon/internal/testutil/testlock"
 	"github.com/capmon/capmon/internal/testutil/testpins"
 	"github.com/capmon/capmon/internal/untrustedfs"
@@ -220,15 +221,7 @@ func only(t *testing.T, containers []seen, name string) seen {
 }
 
 // observation is a capmon process that observes running containers.
-type observation struct {
-	t       *testing.T
-	Cmd     *exec.Cmd
-	Child *os.Process // the process of capmon, which may differ from cmd's
-	Stdout  bytes.Buffer
-	Stderr  testutil.Transcript
-	Ended   chan struct{}
-	Err     error // once it has ended
-}
+type observation struct{ *capmontest.Process }
 
 // watch starts capmon profile and returns once it records every check.
 func watch(t *testing.T, args ...string) *observation {
@@ -249,67 +242,29 @@ func watchAt(t *testing.T, host string, args ...string) *observation {
 // --ready-file.
 func watchBy(t *testing.T, start func(*exec.Cmd) error, command ...string) *observation {
 	t.Helper()
-	ready := filepath.Join(openDirectory(t), "ready")
-	if err := errors.Join(syscall.Mkfifo(ready, 0o600), os.Chmod(ready, 0o666)); err != nil {
-		t.Fatal(err)
-	}
-	o := &observation{t: t, Cmd: exec.Command(command[0], append(command[1:], "--ready-file", ready)...), Ended: make(chan struct{})}
-	o.Cmd.Stdout, o.Cmd.Stderr = &o.Stdout, &o.Stderr
-	if err := start(o.Cmd); err != nil {
-		t.Fatal(err)
-	}
-	o.Child = o.Cmd.Process
-	t.Cleanup(func() { _ = o.Cmd.Process.Kill() }) // it has ended, unless the test failed
-	go func() {
-		o.Err = o.Cmd.Wait()
-		close(o.Ended)
-	}()
-	opened := make(chan error, 1)
-	go func() {
-		_, err := os.ReadFile(ready) // returns when capmon opens it for writing
-		opened <- err
-	}()
-	select {
-	case err := <-opened:
-		if err != nil {
-			t.Fatal(err)
-		}
-	case <-o.Ended:
-		t.Fatalf("it ended before it recorded: %v\n%s", o.Err, o.Stderr.String())
-	}
-	return o
-}
-
-// openDirectory returns an empty directory that every user may use.
-func openDirectory(t *testing.T) string {
-	t.Helper()
-	directory := t.TempDir()
-	if err := errors.Join(os.Chmod(filepath.Dir(directory), 0o755), os.Chmod(directory, 0o777)); err != nil {
-		t.Fatal(err)
-	}
-	return directory
+	return &observation{capmontest.Record(t, start, command...)}
 }
 
 // interrupt ends the process as Ctrl-C does and returns its output.
 func (o *observation) interrupt() result {
-	o.t.Helper()
+	o.T.Helper()
 	return o.end(os.Interrupt)
 }
 
 func (o *observation) end(signal os.Signal) result {
-	o.t.Helper()
+	o.T.Helper()
 	if err := o.Child.Signal(signal); err != nil {
-		o.t.Fatal(err)
+		o.T.Fatal(err)
 	}
 	return o.wait()
 }
 
 func (o *observation) wait() result {
-	o.t.Helper()
+	o.T.Helper()
 	<-o.Ended
 	var exit *exec.ExitError
 	if o.Err != nil && !errors.As(o.Err, &exit) {
-		o.t.Fatal(o.Err)
+		o.T.Fatal(o.Err)
 	}
 	return result{o.Stdout.String(), o.Stderr.String(), o.Cmd.ProcessState.ExitCode()}
 }

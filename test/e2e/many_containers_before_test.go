@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/capmon/capmon/internal/testutil/capmontest"
 )
 
 // earlyContainer is a container that starts before capmon, and what it does afterwards.
 type earlyContainer struct {
-	performer
+	capmontest.Performer
 	name   string
 	docker [][]string // the commands that start it
 	order  string
@@ -47,21 +49,21 @@ var states = map[string]func(i *earlyContainer, capability string){
 	"exec": func(i *earlyContainer, _ string) {
 		i.docker = [][]string{
 			{"run", "-d", "--name", i.name, i.Volume(), "bb", "sleep", "1000"},
-			slices.Concat([]string{"exec", "-d", i.name}, perform),
+			slices.Concat([]string{"exec", "-d", i.name}, capmontest.PerformerCommand),
 		}
 	},
 	"own-mounts": func(i *earlyContainer, _ string) {
-		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.Volume(), "--cap-add=SYS_ADMIN", "bb", "unshare", "-m"}, perform)}
+		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.Volume(), "--cap-add=SYS_ADMIN", "bb", "unshare", "-m"}, capmontest.PerformerCommand)}
 	},
 	"own-users": func(i *earlyContainer, _ string) {
-		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.Volume(), "--security-opt=seccomp=unconfined", "bb", "unshare", "-Ur"}, perform)}
+		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.Volume(), "--security-opt=seccomp=unconfined", "bb", "unshare", "-Ur"}, capmontest.PerformerCommand)}
 		i.order = acts[0].order
 		i.workload = workload{classes: map[string][]string{"nested-userns": caps(acts[0].capability)}}
 	},
 }
 
 func (i *earlyContainer) run(options ...string) {
-	i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.Volume()}, options, []string{"bb"}, perform)}
+	i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.Volume()}, options, []string{"bb"}, capmontest.PerformerCommand)}
 }
 
 func (i *earlyContainer) isDenied(capability string) { i.workload = workload{denied: caps(capability)} }
@@ -75,7 +77,7 @@ func TestContainersThatRanBeforeAreReportedExactly(t *testing.T) {
 	for state, setUp := range states {
 		for n := range each {
 			act := acts[n%len(acts)]
-			i := &earlyContainer{performer: newPerformer(t), name: fmt.Sprintf("before-%s-%d", state, n), order: act.order, workload: workload{required: caps(act.capability)}}
+			i := &earlyContainer{Performer: capmontest.NewPerformer(t), name: fmt.Sprintf("before-%s-%d", state, n), order: act.order, workload: workload{required: caps(act.capability)}}
 			setUp(i, act.capability)
 			all = append(all, i)
 			var commands []string

@@ -8,6 +8,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -24,7 +25,7 @@ func TestRegisteredCredentialBelongsToTheContainer(t *testing.T) {
 		requires(t, only(t, parseReport(t, r), "personality"), "NET_RAW")
 	})
 	t.Run("attached to while it runs", func(t *testing.T) {
-		shared := openDirectory(t)
+		shared := testutil.OpenDirectory(t)
 		mustExecute(t, "docker", "run", "-d", "--name", "personality-late", unconfined, "-v", shared+":/shared", "bb", "attack-personality", "/shared")
 		t.Cleanup(func() { execute(t, "docker", "rm", "-f", "personality-late") })
 		awaitFile(t, filepath.Join(shared, "ready"))

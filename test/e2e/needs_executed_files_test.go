@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // Programs of a volume are not in a layer of the image. Most of these have ended before capmon could inspect the
@@ -77,7 +79,7 @@ func TestCapabilitiesOfInterpretedProgramsAreImplicitNeeds(t *testing.T) {
 	t.Parallel()
 	const magic = "capmon-emulated"
 	registerFormat(t, "capmon-credentials", magic, "/bin/true", "C")
-	program := filepath.Join(openDirectory(t), "program")
+	program := filepath.Join(testutil.OpenDirectory(t), "program")
 	if err := os.WriteFile(program, []byte(magic), 0o755); err != nil {
 		t.Fatal(err)
 	}

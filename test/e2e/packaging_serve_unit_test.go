@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/capmon/capmon/internal/testutil/capmontest"
 )
 
 const (
@@ -55,7 +57,7 @@ type served struct {
 func install(t *testing.T) served {
 	t.Helper()
 	s := served{machine: systemdOf(t), tcp: freeAddress(t)}
-	s.server = &server{t: t, Socket: s.path("/run/capmon/capmon.sock")}
+	s.server = &server{&capmontest.Server{T: t, Socket: s.path("/run/capmon/capmon.sock")}}
 	cert, key, _ := certificate(t)
 	s.put(t, serveUser, "/etc/sysusers.d/capmon.conf", 0o644)
 	s.put(t, serveUnit, "/etc/systemd/system/capmon.service", 0o644)
@@ -89,20 +91,20 @@ WatchdogSec=15s
 
 // add appends lines to a file.
 func (s served) add(path, lines string) {
-	s.t.Helper()
-	s.run(s.t, "sh", "-c", "echo '"+lines+"' >>"+path)
+	s.T.Helper()
+	s.run(s.T, "sh", "-c", "echo '"+lines+"' >>"+path)
 }
 
 func (s served) property(name string) string {
-	s.t.Helper()
-	return strings.TrimSpace(s.run(s.t, "systemctl", "show", "--value", "--property="+name, "capmon"))
+	s.T.Helper()
+	return strings.TrimSpace(s.run(s.T, "systemctl", "show", "--value", "--property="+name, "capmon"))
 }
 
 // restarted waits until systemd has restarted the unit this many times.
 func (s served) restarted(times int) {
-	s.t.Helper()
-	eventually(s.t, "systemd starts it again", func() bool { return s.property("NRestarts") == fmt.Sprint(times) })
-	eventually(s.t, "it is active again", func() bool { return s.property("ActiveState") == "active" })
+	s.T.Helper()
+	eventually(s.T, "systemd starts it again", func() bool { return s.property("NRestarts") == fmt.Sprint(times) })
+	eventually(s.T, "it is active again", func() bool { return s.property("ActiveState") == "active" })
 }
 
 // In the order of a unit's life: killed, hung, upgraded, stopped, and uninstalled.
@@ -150,37 +152,37 @@ func TestServeUnitIsRestartedAndLosesNothing(t *testing.T) {
 }
 
 func (s served) counted(container string, wanted uint64) {
-	s.t.Helper()
-	if got := setuidsIn(s.t, s.run(s.t, s.binary, "report", "-o", "json"))[container]; got != wanted {
-		s.t.Errorf("counted %d, wanted %d", got, wanted)
+	s.T.Helper()
+	if got := setuidsIn(s.T, s.run(s.T, s.binary, "report", "-o", "json"))[container]; got != wanted {
+		s.T.Errorf("counted %d, wanted %d", got, wanted)
 	}
 }
 
 func (s served) hasLeastRights() {
-	s.t.Helper()
+	s.T.Helper()
 	pid := s.property("MainPID")
-	status := s.run(s.t, "cat", "/proc/"+pid+"/status")
+	status := s.run(s.T, "cat", "/proc/"+pid+"/status")
 	for _, want := range []string{fmt.Sprintf("CapPrm:\t%016x\n", uint64(least)), fmt.Sprintf("CapBnd:\t%016x\n", uint64(least)), "NoNewPrivs:\t1\n", "Seccomp:\t2\n"} {
 		if !strings.Contains(status, want) {
-			s.t.Errorf("not %q:\n%s", want, status)
+			s.T.Errorf("not %q:\n%s", want, status)
 		}
 	}
-	if of := s.run(s.t, "stat", "-c", "%a %U %G", "/run/capmon/capmon.sock"); of != "660 capmon capmon\n" {
-		s.t.Errorf("the socket: %s", of)
+	if of := s.run(s.T, "stat", "-c", "%a %U %G", "/run/capmon/capmon.sock"); of != "660 capmon capmon\n" {
+		s.T.Errorf("the socket: %s", of)
 	}
-	if of := s.run(s.t, "stat", "-c", "%a %U", defaultPins); of != "700 capmon\n" {
-		s.t.Errorf("the pins: %s", of)
+	if of := s.run(s.T, "stat", "-c", "%a %U", defaultPins); of != "700 capmon\n" {
+		s.T.Errorf("the pins: %s", of)
 	}
 }
 
 // overTLS sends requests with TCP and TLS.
 func (s served) overTLS() {
-	s.t.Helper()
+	s.T.Helper()
 	// Another test verifies the certificate. This test verifies that serve can read its files.
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}}} //nolint:gosec
 	for token, want := range map[string]int{"": http.StatusUnauthorized, "0123456789abcdef": http.StatusOK} {
-		if status, body, err := getBy(client, "https://"+s.tcp+"/readyz", token); err != nil || status != want {
-			s.t.Errorf("with token %q: %d, %s, %v", token, status, body, err)
+		if status, body, err := capmontest.GetBy(client, "https://"+s.tcp+"/readyz", token); err != nil || status != want {
+			s.T.Errorf("with token %q: %d, %s, %v", token, status, body, err)
 		}
 	}
 }

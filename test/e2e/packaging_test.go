@@ -14,6 +14,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/doctor"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // The tests read the shipped files, so that the files match the code.
@@ -82,7 +83,7 @@ func TestUnitProfilesWithItsCapabilities(t *testing.T) {
 	}
 	for name, uid := range map[string]uint32{"unit-root": 0, "unit-nobody": nobody} {
 		t.Run(name, func(t *testing.T) {
-			state := openDirectory(t)
+			state := testutil.OpenDirectory(t)
 			command := strings.Fields(strings.NewReplacer("/usr/local/bin/capmon", binary, "${STATE_DIRECTORY}", state,
 				"${INVOCATION_ID}", "0123", "%i", name).Replace(settings["ExecStart"]))
 			exercised(t, name)

@@ -13,9 +13,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/testutil"
 	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
 	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
+
+	"github.com/capmon/capmon/internal/testutil"
+	"github.com/capmon/capmon/internal/testutil/capmontest"
 )
 
 const (
@@ -96,7 +98,7 @@ func (p collector) query(expression string) (found []map[string]string, err erro
 			Result []struct{ Metric map[string]string }
 		}
 	}
-	_, body, err := getBy(http.DefaultClient, "http://"+p.address+"/api/v1/query?query="+url.QueryEscape(expression), "")
+	_, body, err := capmontest.GetBy(http.DefaultClient, "http://"+p.address+"/api/v1/query?query="+url.QueryEscape(expression), "")
 	if err == nil {
 		err = json.Unmarshal([]byte(body), &answer)
 	}

@@ -11,8 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/testutil"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // The files in testdata/script have commands and their expected output.

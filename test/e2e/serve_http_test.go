@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/capmon/capmon/internal/testutil/capmontest"
 )
 
 // certificate creates files with a certificate for 127.0.0.1 and its key, and a pool that trusts it.
@@ -88,15 +90,15 @@ func TestServeOverTCPRequiresTheToken(t *testing.T) {
 			if want == 200 && path == "/nothing" {
 				want = 404
 			}
-			if status, body, err := getBy(trusting, "https://"+address+path, given); err != nil || status != want {
+			if status, body, err := capmontest.GetBy(trusting, "https://"+address+path, given); err != nil || status != want {
 				t.Errorf("%s with token %q: %d, %s, %v", path, given, status, body, err)
 			}
 		}
 	}
-	if status, _, err := getBy(http.DefaultClient, "https://"+address+"/healthz", "0123456789abcdef"); err == nil {
+	if status, _, err := capmontest.GetBy(http.DefaultClient, "https://"+address+"/healthz", "0123456789abcdef"); err == nil {
 		t.Errorf("a client that does not trust the certificate: %d", status)
 	}
-	if status, body, err := getBy(http.DefaultClient, "http://"+address+"/healthz", "0123456789abcdef"); err == nil && status != 400 {
+	if status, body, err := capmontest.GetBy(http.DefaultClient, "http://"+address+"/healthz", "0123456789abcdef"); err == nil && status != 400 {
 		t.Errorf("without TLS: %d, %s", status, body)
 	}
 	if status, _ := s.Get("/debug/pprof/"); status != 404 {

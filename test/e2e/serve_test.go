@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,20 +19,14 @@ import (
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/daemon"
-	"github.com/capmon/capmon/internal/testutil/testpins"
-	"github.com/capmon/capmon/monitor"
+	"github.com/capmon/capmon/internal/testutil"
+	"github.com/capmon/capmon/internal/testutil/capmontest"
 )
 
 // server is a capmon serve process that only one test uses.
-type server struct {
-	*observation
-	t                      *testing.T
-	Database, Pins, Socket string
-	Host                   string // of the engine
-	Command                []string
-}
+type server struct{ *capmontest.Server }
 
-// serve starts a server with these additional options. Its pins are removed when the test ends.
+// serve starts a server with these additional options.
 func serve(t *testing.T, options ...string) *server {
 	t.Helper()
 	return serveAt(t, os.Getenv("DOCKER_HOST"), options...)
@@ -44,131 +35,24 @@ func serve(t *testing.T, options ...string) *server {
 // serveAt is like [serve], but with the engine at this host.
 func serveAt(t *testing.T, host string, options ...string) *server {
 	t.Helper()
-	directory, err := os.MkdirTemp("", "serve") // paths of unix sockets are limited
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{
-		t: t, Host: host, Database: filepath.Join(directory, "capmon.db"), Socket: filepath.Join(directory, "s"),
-		Pins: testpins.Directory(filepath.Base(directory)),
-	}
-	s.Command = append([]string{binary, "serve", "--db", s.Database, "--pins", s.Pins, "--socket", s.Socket, "--save-every", "1s", "--log-level", "debug"}, options...)
-	t.Cleanup(func() {
-		s.Kill()
-		unsaved, err := filepath.Glob(daemon.FallbackPath(runtimeDirectory, s.Database) + "*")
-		for _, path := range unsaved {
-			err = errors.Join(err, os.Remove(path))
-		}
-		if err := errors.Join(err, monitor.RemovePins(s.Pins), os.RemoveAll(directory)); err != nil {
-			t.Error(err)
-		}
-	})
-	s.Start()
-	return s
+	return &server{capmontest.Serve(t, binary, host, options...)}
 }
 
-func (s *server) Start() {
-	s.t.Helper()
-	s.observation = watchBy(s.t, func(cmd *exec.Cmd) error {
-		cmd.Env = s.Environment()
-		return cmd.Start()
-	}, s.Command...)
-}
+// observation returns the process that runs now.
+func (s *server) observation() *observation { return &observation{s.Process} }
 
-func (s *server) Environment() []string { return append(os.Environ(), "DOCKER_HOST="+s.Host) }
+// interrupt ends the process as Ctrl-C does and returns its output.
+func (s *server) interrupt() result { return s.observation().interrupt() }
 
-// Kill kills the process with SIGKILL.
-func (s *server) Kill() {
-	_ = s.Child.Kill()
-	<-s.Ended
-}
+// await returns once the engine has reported a container of this name to the server.
+func (s *server) await(name string) { s.observation().await(name) }
 
 // Ready waits until the server reports that it is Ready. It does not while a save takes long.
 func (s *server) Ready() {
-	s.t.Helper()
-	eventually(s.t, "serve is ready", func() bool {
+	s.T.Helper()
+	eventually(s.T, "serve is ready", func() bool {
 		status, body := s.Get("/readyz")
 		return status == http.StatusOK && body == "ready\n"
-	})
-}
-
-// Get sends a request to the server.
-func (s *server) Get(path string) (status int, body string) {
-	s.t.Helper()
-	status, body, err := getBy(unixClient(s.Socket), "http://capmon"+path, "")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return status, body
-}
-
-// Header returns a Header of the response.
-func (s *server) Header(path, name string) string {
-	s.t.Helper()
-	response, err := unixClient(s.Socket).Get("http://capmon" + path)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		s.t.Fatalf("%s: %s", path, response.Status)
-	}
-	return response.Header.Get(name)
-}
-
-func unixClient(socket string) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-	}}
-}
-
-func getBy(client *http.Client, url, token string) (status int, body string, err error) {
-	request, err := http.NewRequest(http.MethodGet, url, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	if token != "" {
-		request.Header.Set("Authorization", "Bearer "+token)
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return 0, "", err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	return response.StatusCode, string(text), err
-}
-
-func (s *server) State() (state daemon.State) {
-	s.t.Helper()
-	_, body := s.Get("/api/v1/state")
-	if err := json.Unmarshal([]byte(body), &state); err != nil {
-		s.t.Fatalf("%v: %s", err, body)
-	}
-	return state
-}
-
-// Saved waits until everything that was recorded so far is in the database.
-func (s *server) Saved() {
-	s.t.Helper()
-	now := time.Now()
-	s.Until("the recorded data is saved", func(state daemon.State) bool { return state.Saved.After(now) })
-}
-
-func (s *server) Until(what string, holds func(daemon.State) bool) {
-	s.t.Helper()
-	var state daemon.State
-	defer func() {
-		if s.t.Failed() {
-			s.t.Logf("the state is %+v", state)
-		}
-	}()
-	eventually(s.t, what, func() bool {
-		state = s.State()
-		return holds(state)
 	})
 }
 
@@ -277,7 +161,7 @@ func TestServeWithOtherProgramsLosesNothingAndCountsOnce(t *testing.T) {
 		mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-add=SYS_NICE", "bb", "sleep", "1000")
 		s.await(name)
 	}
-	watched := func() kept { return keptIn(t, s.Database)[idOf(t, "watched-again")] }
+	watched := func() capmontest.Kept { return capmontest.KeptIn(t, binary, s.Database)[idOf(t, "watched-again")] }
 	s.Saved()
 	same(t, "observed too late", watched().Unwatched, nil)
 	recording := s.State().ID
@@ -374,7 +258,7 @@ func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			directory := smallDisk(t, "16m")
+			directory := testutil.SmallDisk(t, "16m")
 			s := serve(t, "--db", filepath.Join(directory, "capmon.db"))
 			s.Database = filepath.Join(directory, "capmon.db")
 			container := "trouble-" + name
@@ -415,11 +299,11 @@ func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 // rawSocketAlerts returns the number of alerts of that rule that a query finds, by the containers' names, or their IDs
 // if the names are unknown.
 func (s *server) rawSocketAlerts(query string) map[string]int {
-	s.t.Helper()
+	s.T.Helper()
 	_, body := s.Get("/api/v1/alerts" + query)
 	var alerts []alert.Alert
 	if err := json.Unmarshal([]byte(body), &alerts); err != nil {
-		s.t.Fatalf("%v: %s", err, body)
+		s.T.Fatalf("%v: %s", err, body)
 	}
 	names := make(map[string]int)
 	for _, one := range alerts {

@@ -55,14 +55,14 @@ func watchLiveAt(t *testing.T, host string, args ...string) *livewatch {
 
 // uses returns the uses that watch has printed so far.
 func (l *livewatch) uses() (all []uses.Use) {
-	l.t.Helper()
+	l.T.Helper()
 	for line := range strings.Lines(l.lines.String()) {
 		if !strings.HasSuffix(line, "\n") {
 			break // an incomplete line
 		}
 		var use uses.Use
 		if err := json.Unmarshal([]byte(line), &use); err != nil {
-			l.t.Fatalf("not JSON: %v\n%s", err, line)
+			l.T.Fatalf("not JSON: %v\n%s", err, line)
 		}
 		all = append(all, use)
 	}
@@ -71,8 +71,8 @@ func (l *livewatch) uses() (all []uses.Use) {
 
 // of waits for the first use of a container, by name or ID.
 func (l *livewatch) of(container string) (use uses.Use) {
-	l.t.Helper()
-	eventually(l.t, "there is a use of "+container, func() bool {
+	l.T.Helper()
+	eventually(l.T, "there is a use of "+container, func() bool {
 		all := l.uses()
 		i := slices.IndexFunc(all, func(u uses.Use) bool { return u.Container.Name == container || u.Container.ID == container })
 		if i >= 0 {
@@ -85,10 +85,10 @@ func (l *livewatch) of(container string) (use uses.Use) {
 
 // endWith ends watch with Ctrl-C and returns all uses of a container.
 func (l *livewatch) endWith(container string) (all []uses.Use) {
-	l.t.Helper()
+	l.T.Helper()
 	r := l.interrupt()
 	if r.code != 0 || !strings.Contains(r.stderr, " container") {
-		l.t.Errorf("exit code %d\n%s", r.code, r.stderr)
+		l.T.Errorf("exit code %d\n%s", r.code, r.stderr)
 	}
 	for _, use := range l.uses() {
 		if use.Container.Name == container {

@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/capmon/capmon/internal/containerid"
-	"github.com/capmon/capmon/internal/testutil"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/capmon/capmon/internal/containerid"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // checkInShortCgroups makes cgroups in a directory, one after the other. It enters each, makes howOften checks of each

@@ -9,9 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/testutil"
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 func TestContainersEnd(t *testing.T) {

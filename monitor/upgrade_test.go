@@ -12,8 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/testutil"
 	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // otherLayout has changes that make another version of bpf/types.h: another order of fields, and smaller caches. Other

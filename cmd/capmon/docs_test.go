@@ -6,11 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/testutil"
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"mvdan.cc/sh/v3/syntax"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // repository is the root directory of the repository.

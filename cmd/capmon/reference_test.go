@@ -10,9 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/testutil"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // referencePath is the document that describes all commands and options. It is made from the commands themselves.

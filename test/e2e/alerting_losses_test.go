@@ -50,7 +50,7 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 	builtin := serve(t, "--rules", "builtin")
 	w := watchLive(t, "--rules", "builtin")
 	for _, name := range []string{"loss-first", "loss-second"} {
-		s.Ready()
+		s.ready()
 		loseExecutions(t, name)
 		eventually(t, "serve is not ready after "+name, func() bool {
 			status, body := s.Get("/readyz")

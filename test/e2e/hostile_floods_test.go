@@ -34,7 +34,7 @@ func TestFloodOfNamesHidesNothing(t *testing.T) {
 		return s.alertsOf("quota-calm", "NET_RAW") > 0 && s.alertsOf("quota-calm", "SYS_ADMIN") > 0
 	})
 	s.Saved()
-	s.Ready()
+	s.ready()
 	_, body := s.Get("/api/v1/report?container=quota-*")
 	containers := parseReport(t, result{stdout: body})
 	calm, flood := only(t, containers, "quota-calm"), only(t, containers, "quota-flood")

@@ -47,8 +47,8 @@ func (s *server) interrupt() result { return s.observation().interrupt() }
 // await returns once the engine has reported a container of this name to the server.
 func (s *server) await(name string) { s.observation().await(name) }
 
-// Ready waits until the server reports that it is Ready. It does not while a save takes long.
-func (s *server) Ready() {
+// ready waits until the server reports that it is ready. It does not while a save takes long.
+func (s *server) ready() {
 	s.T.Helper()
 	eventually(s.T, "serve is ready", func() bool {
 		status, body := s.Get("/readyz")
@@ -104,7 +104,7 @@ func TestServeSavesUsesOfContainers(t *testing.T) {
 	s := serve(t)
 	mustExecute(t, append([]string{"docker", "run", "--rm", "--name", "served", "bb"}, sh("ping -c1 127.0.0.1 && probe setuid0")...)...)
 	s.Saved()
-	s.Ready()
+	s.ready()
 	flags := mustExecute(t, binary, "flags", "--db", s.Database, "--container", "served")
 	if flags != "--cap-drop=ALL --cap-add=NET_RAW\n" {
 		t.Errorf("flags: %s", flags)

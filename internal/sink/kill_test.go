@@ -21,7 +21,7 @@ import (
 // alerts until it is killed, and prints the ID of each alert that is on disk.
 func TestMain(m *testing.M) {
 	if address := os.Getenv("CAPMON_TEST_DELIVER_TO"); address != "" {
-		deliverUntilKilled((&receiver{address: address}).config(), os.Getenv("CAPMON_TEST_SPOOL"))
+		deliverUntilKilled((&receiver{HTTPServer: &testutil.HTTPServer{Address: address}}).config(), os.Getenv("CAPMON_TEST_SPOOL"))
 		return
 	}
 	os.Exit(m.Run())
@@ -52,7 +52,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	var accepted []string
 	for range 10 {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "CAPMON_TEST_DELIVER_TO="+r.address, "CAPMON_TEST_SPOOL="+directory)
+		cmd.Env = append(os.Environ(), "CAPMON_TEST_DELIVER_TO="+r.Address, "CAPMON_TEST_SPOOL="+directory)
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		out, err := cmd.StdoutPipe()

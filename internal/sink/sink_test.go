@@ -78,44 +78,23 @@ func closeNow(t *testing.T, s *Sinks) {
 
 // receiver accepts messages over HTTP. It keeps its address while it is down.
 type receiver struct {
-	address string
-	answer  func(http.ResponseWriter, Message) bool // reports whether it accepts the message; nil: always
+	*testutil.HTTPServer
+	answer func(http.ResponseWriter, Message) bool // reports whether it accepts the message; nil: always
 
 	mu     sync.Mutex
 	got    []Message
 	bodies [][]byte
-	server *http.Server
 }
 
 // newReceiver returns a receiver that is down.
 func newReceiver(t *testing.T) *receiver {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	r := &receiver{address: listener.Addr().String()}
-	t.Cleanup(r.stop)
-	return r
+	return &receiver{HTTPServer: testutil.NewHTTPServer(t)}
 }
 
 func (r *receiver) start(t *testing.T) {
 	t.Helper()
-	var listener net.Listener
-	testutil.Eventually(t, "the address is free", func() (ok bool) {
-		var err error
-		listener, err = net.Listen("tcp", r.address)
-		return err == nil
-	})
-	r.server = &http.Server{Handler: r}
-	go func() { _ = r.server.Serve(listener) }()
-}
-
-func (r *receiver) stop() {
-	if r.server != nil {
-		_ = r.server.Close()
-	}
+	r.Start(t, r)
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
@@ -155,7 +134,7 @@ func (r *receiver) await(t *testing.T, want []string) {
 }
 
 func (r *receiver) config() Config {
-	return Config{Name: "hook", To: Webhook{URL: "http://" + r.address + "/s3cret-path?token=s3cret-token"}}
+	return Config{Name: "hook", To: Webhook{URL: "http://" + r.Address + "/s3cret-path?token=s3cret-token"}}
 }
 
 func TestWebhookGetsTheAlert(t *testing.T) {
@@ -188,7 +167,7 @@ func TestReceiverThatIsDownAtTimes(t *testing.T) {
 			ids := deliver(s, 0, 200)
 			r.start(t)
 			r.await(t, ids)
-			r.stop()
+			r.Stop()
 			ids = append(ids, deliver(s, 200, 300)...)
 			r.start(t)
 			r.await(t, ids)

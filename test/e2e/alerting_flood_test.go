@@ -24,7 +24,7 @@ rules:
   - {name: first, raw-socket: true}
   - {name: each, raw-socket: true, alert: every}
   - {name: cooled, raw-socket: true, alert: every, cool-down: 1h}
-sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Bearer t0ken}}]
+sinks: [{type: webhook, url: "http://`+r.Address+`", headers: {Authorization: Bearer t0ken}}]
 `, "alert-*-"+kind)
 			startSleeper(t, calm)
 			mustExecute(t, "docker", "run", "-d", "--name", flood, "bb", "probe", "rawsock-flood", "2", fmt.Sprint(names))

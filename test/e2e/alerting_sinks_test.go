@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,57 +18,64 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // receiver is a server for a webhook. It keeps its address while it is down.
 type receiver struct {
-	address string
-	takes   time.Duration // the time for each alert
+	*testutil.HTTPServer
+	takes time.Duration // the time for each alert
 
 	mu  sync.Mutex
-	got []alert.Alert
+	got []arrival
+}
+
+// arrival is an alert that a webhook received, with the time.
+type arrival struct {
+	alert.Alert
+	at time.Time
 }
 
 func newReceiver(t *testing.T) *receiver {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return &receiver{address: listener.Addr().String()}
+	return &receiver{HTTPServer: testutil.NewHTTPServer(t)}
 }
 
 func (r *receiver) start(t *testing.T) {
 	t.Helper()
-	listener, err := net.Listen("tcp", r.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		body, err := io.ReadAll(request.Body)
-		var one alert.Alert
-		if err != nil || json.Unmarshal(body, &one) != nil || request.Header.Get("Authorization") != "Bearer t0ken" {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		time.Sleep(r.takes)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.got = append(r.got, one)
-	})}
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(func() { _ = server.Close() })
+	r.Start(t, r)
 }
 
-// alerts returns the received alerts of a rule and a container, or of all rules if rule is "".
-func (r *receiver) alerts(rule, container string) (all []alert.Alert) {
+func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	now := time.Now()
+	body, err := io.ReadAll(request.Body)
+	var one alert.Alert
+	if err != nil || json.Unmarshal(body, &one) != nil || request.Header.Get("Authorization") != "Bearer t0ken" {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	time.Sleep(r.takes)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.got = append(r.got, arrival{one, now})
+}
+
+// of returns the alerts of a rule and a container, or of all rules if rule is "", in the order of arrival.
+func (r *receiver) of(rule, container string) (some []arrival) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, one := range r.got {
 		if (rule == "" || one.Rule == rule) && one.Use.Container.Name == container {
-			all = append(all, one)
+			some = append(some, one)
 		}
+	}
+	return some
+}
+
+// alerts is like [receiver.of] without the times.
+func (r *receiver) alerts(rule, container string) (all []alert.Alert) {
+	for _, one := range r.of(rule, container) {
+		all = append(all, one.Alert)
 	}
 	return all
 }
@@ -83,7 +89,7 @@ func (r *receiver) await(t *testing.T, want ...string) {
 		defer r.mu.Unlock()
 		got = nil
 		for _, one := range r.got {
-			if ours(one) {
+			if ours(one.Alert) {
 				got = append(got, one.Use.Container.Name)
 			}
 		}
@@ -111,7 +117,7 @@ rules:
 sinks:
   - name: hook
     type: webhook
-    url: http://` + r.address + `/s3cret
+    url: http://` + r.Address + `/s3cret
     header-files: {Authorization: ` + token + `}
 spool:
   directory: ` + filepath.Join(directory, "spool") + `
@@ -175,7 +181,7 @@ func TestSinksDoNotWaitForStandardOutput(t *testing.T) {
 	r.start(t)
 	rules := written(t, "rules.yaml", `
 rules: [{name: r, raw-socket: true}]
-sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Bearer t0ken}}]
+sinks: [{type: webhook, url: "http://`+r.Address+`", headers: {Authorization: Bearer t0ken}}]
 `)
 	unread, out, err := os.Pipe()
 	if err != nil {

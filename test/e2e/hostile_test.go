@@ -5,9 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,12 +12,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/internal/testutil/capmontest"
 	"github.com/capmon/capmon/internal/testutil/testlock"
@@ -189,51 +184,16 @@ func abortFUSE(t *testing.T) {
 	}
 }
 
-// arrivals are the alerts that a webhook received, with their times.
-type arrivals struct {
-	*httptest.Server
-	mu  sync.Mutex
-	all []arrival
-}
-
-type arrival struct {
-	alert.Alert
-	at time.Time
-}
-
-func receiveAlerts(t *testing.T) *arrivals {
+// receiveAlerts starts a webhook.
+func receiveAlerts(t *testing.T) *receiver {
 	t.Helper()
-	a := &arrivals{}
-	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		now := time.Now()
-		body, err := io.ReadAll(request.Body)
-		var one alert.Alert
-		if err != nil || json.Unmarshal(body, &one) != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.all = append(a.all, arrival{one, now})
-	}))
-	t.Cleanup(a.Close)
-	return a
-}
-
-// of returns the alerts of a rule and a container, in the order of arrival.
-func (a *arrivals) of(rule, container string) (some []arrival) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, one := range a.all {
-		if one.Rule == rule && one.Use.Container.Name == container {
-			some = append(some, one)
-		}
-	}
-	return some
+	r := newReceiver(t)
+	r.start(t)
+	return r
 }
 
 // rulesTo returns the path of a file with the built-in rules and a webhook.
-func rulesTo(t *testing.T, a *arrivals) string {
+func rulesTo(t *testing.T, a *receiver) string {
 	t.Helper()
 	return written(t, "rules.yaml", `
 rules:
@@ -245,7 +205,7 @@ rules:
   - builtin: sys-module
   - builtin: bpf
   - builtin: denials
-sinks: [{type: webhook, url: "`+a.URL+`"}]
+sinks: [{type: webhook, url: "http://`+a.Address+`", headers: {Authorization: Bearer t0ken}}]
 `)
 }
 
@@ -272,7 +232,7 @@ func ringBell(p capmontest.Performer, stop <-chan struct{}) (rings []ring) {
 }
 
 // judgeAlerts verifies that each ring raised one alert, in order and soon.
-func judgeAlerts(t *testing.T, what string, a *arrivals, rings []ring) {
+func judgeAlerts(t *testing.T, what string, a *receiver, rings []ring) {
 	t.Helper()
 	var got []arrival
 	for deadline := time.Now().Add(hostileLatest); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 func write(t *testing.T, path, text string) {
@@ -19,6 +20,7 @@ func write(t *testing.T, path, text string) {
 
 // systemd's verdict must be based on the unit.
 func TestSystemdAcceptsTheBoundingSet(t *testing.T) {
+	testutil.NeedCommand(t, "systemd-analyze", "--version")
 	judge := func(needs capability.Set) string {
 		unit := filepath.Join(t.TempDir(), "app.service")
 		write(t, unit, systemdLines(changes{Group: Group{Needs: needs}})+"ExecStart=/bin/true\n")

@@ -42,6 +42,9 @@ func freePort(t *testing.T) string {
 // start starts a server and returns a function that stops it with SIGTERM.
 func start(t *testing.T, command ...string) (stop func()) {
 	t.Helper()
+	if _, err := exec.LookPath(command[0]); err != nil {
+		testutil.NeedCommand(t, command[0])
+	}
 	cmd := exec.Command(command[0], command[1:]...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -88,6 +88,15 @@ func NeedDocker(t testing.TB) {
 	need(t, dockerOnce())
 }
 
+// NeedCommand skips the test unless the command succeeds. scripts/setup.sh installs the programs that tests run. The
+// test fails instead if [NothingMaySkip].
+func NeedCommand(t testing.TB, command ...string) {
+	t.Helper()
+	if err := exec.Command(command[0], command[1:]...).Run(); err != nil {
+		need(t, fmt.Errorf("%s: %w", strings.Join(command, " "), err))
+	}
+}
+
 func need(t testing.TB, missing error) {
 	t.Helper()
 	switch {

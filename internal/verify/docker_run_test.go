@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 // The tables must match the options of the installed docker command.
@@ -30,6 +31,7 @@ func TestEveryDockerOptionIsKnown(t *testing.T) {
 
 func checkFlags(t *testing.T, command string, flags *pflag.FlagSet, least int) {
 	words := append(strings.Fields(command), "--help")
+	testutil.NeedCommand(t, words...)
 	help, err := exec.Command(words[0], words[1:]...).Output()
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/internal/testutil/capmontest"
 )
 
@@ -31,6 +32,7 @@ func TestServeUnitHasTheLeastCapabilities(t *testing.T) {
 
 func TestServeUnitIsValid(t *testing.T) {
 	t.Parallel()
+	testutil.NeedCommand(t, "systemd-analyze", "--version")
 	text, err := os.ReadFile(serveUnit)
 	if err != nil {
 		t.Fatal(err)

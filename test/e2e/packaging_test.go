@@ -100,6 +100,7 @@ func TestUnitProfilesWithItsCapabilities(t *testing.T) {
 
 func TestUnitIsValid(t *testing.T) {
 	t.Parallel()
+	testutil.NeedCommand(t, "systemd-analyze", "--version")
 	text, err := os.ReadFile(unitFile)
 	if err != nil {
 		t.Fatal(err)

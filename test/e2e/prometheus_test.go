@@ -33,6 +33,7 @@ func prometheusProgram(t *testing.T, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	testutil.NeedCommand(t, path, "--version")
 	return path
 }
 

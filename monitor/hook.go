@@ -345,7 +345,7 @@ func attach(hook Hook, programs loadOptions, begin func(bpf.CapmonMaps) error) (
 // assign moves the maps and programs from a loaded collection into a.
 func (a *attached) assign(collection *ebpf.Collection) error {
 	if err := collection.Assign(&a.maps); err != nil {
-		return fmt.Errorf("loading the programs: %w", err)
+		return fmt.Errorf("loading the maps: %w", err)
 	}
 	a.enabled = collection.DetachMap(enabledMap)
 	a.attachedAt = collection.DetachMap(".data.attached")
@@ -528,9 +528,11 @@ func (a *attached) attachChecks() error {
 
 // skippedRuns counts the runs that the kernel skipped because the same program was already running on that CPU. For
 // some of these runs, a fallback ran (COUNTER_FALLBACK_RUNS).
-func (a *attached) skippedRuns() (uint64, error) {
+func (a *attached) skippedRuns() (uint64, error) { return skippedRuns(a.allPrograms()) }
+
+func skippedRuns(programs []*ebpf.Program) (uint64, error) {
 	var sum uint64
-	for _, program := range a.allPrograms() {
+	for _, program := range programs {
 		stats, err := program.Stats()
 		if err != nil {
 			if errors.Is(err, ebpf.ErrNotSupported) {

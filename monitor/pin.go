@@ -191,13 +191,7 @@ func (p *pinDirectory) open(a *attached) (err error) {
 			collection.Maps[name] = m
 			return err
 		}),
-		forEachPin(p.directory, programsPin, func(name, path string) error {
-			program, err := ebpf.LoadPinnedProgram(path, nil)
-			collection.Programs[name] = program
-			return err
-		}),
-		forEachPin(p.directory, linksPin, loadLink(&a.links)),
-		forEachPin(p.directory, returnsPin, loadLink(&a.returnLinks)))
+		p.openPrograms(collection.Programs, &a.links, &a.returnLinks))
 	for name, pin := range map[string]string{enabledMap: enabledPin, flushedPin: flushedPin} {
 		m, openErr := ebpf.LoadPinnedMap(filepath.Join(p.directory, pin), nil)
 		collection.Maps[name], err = m, errors.Join(err, openErr)
@@ -211,6 +205,18 @@ func (p *pinDirectory) open(a *attached) (err error) {
 	}
 	a.pins = p
 	return nil
+}
+
+// openPrograms opens the pinned programs, by their names in C, and their links.
+func (p *pinDirectory) openPrograms(programs map[string]*ebpf.Program, links, returnLinks *[]link.Link) error {
+	return errors.Join(
+		forEachPin(p.directory, programsPin, func(name, path string) error {
+			program, err := ebpf.LoadPinnedProgram(path, nil)
+			programs[name] = program
+			return err
+		}),
+		forEachPin(p.directory, linksPin, loadLink(links)),
+		forEachPin(p.directory, returnsPin, loadLink(returnLinks)))
 }
 
 func loadLink(links *[]link.Link) func(name, path string) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
@@ -107,16 +108,19 @@ func (p *pinDirectory) finishRetiring() error {
 }
 
 // freeze removes the programs of a recording, after they have recorded their deferred checks. It also completes a
-// removal that another process has begun.
+// removal that another process has begun. The other version may have other maps and other programs.
 func freeze(directory string) error {
 	time.Sleep(deferredCheckTime)
-	before := &attached{}
-	if err := (&pinDirectory{directory: directory}).open(before); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, before.close())
+	older := &ebpf.Collection{Programs: make(map[string]*ebpf.Program)}
+	defer older.Close()
+	var links []link.Link
+	err := (&pinDirectory{directory: directory}).openPrograms(older.Programs, &links, &links)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, closeLinks(links))
 	}
-	skipped, err := before.skippedRuns()
+	skipped, err := skippedRuns(firstCopies(older.Programs))
 	if err != nil {
-		return errors.Join(err, before.close())
+		return errors.Join(err, closeLinks(links))
 	}
 	counters := [bpf.CapmonCounterCOUNTER_MAX]uint64{}
 	if old, err := openOldRecording(directory); err == nil {
@@ -130,11 +134,22 @@ func freeze(directory string) error {
 	for _, kind := range []string{linksPin, returnsPin} {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(directory, kind)))
 	}
-	err = errors.Join(err, before.close(), os.RemoveAll(filepath.Join(directory, programsPin)))
+	err = errors.Join(err, closeLinks(links), os.RemoveAll(filepath.Join(directory, programsPin)))
 	if err == nil {
 		_ = waitForPrograms() // if waiting is not possible, closing the links has waited
 	}
 	return err
+}
+
+// firstCopies returns the programs that are not fallbacks (bpf/preempt.h).
+func firstCopies(programs map[string]*ebpf.Program) []*ebpf.Program {
+	var first []*ebpf.Program
+	for name, program := range programs {
+		if program != nil && !strings.HasSuffix(name, fallbackSuffix) { // nil: it could not be opened
+			first = append(first, program)
+		}
+	}
+	return first
 }
 
 // carryOver reads all frozen recordings.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -47,9 +48,12 @@ func (r *oldRecording) converter(name string) (*layoutConverter, error) {
 
 // readOldMap reads a map of an older recording into a Go map with the types of this version. name, key and value are
 // the names of the map and of its C types. key is "" if the keys are 64-bit integers. add adds the second of two values
-// of the same key to the first.
+// of the same key to the first. A version that has no such map did not record what the map has.
 func readOldMap[K comparable, V any](r *oldRecording, name string, key, value string, into map[K]V, add func(value, more *V)) error {
 	m, err := r.open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

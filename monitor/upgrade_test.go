@@ -27,7 +27,10 @@ var otherLayout = [][2]string{
 	{"	__u64 count;\n	__u64 last_ns; /* accurate to a tick of the kernel's clock */\n	__u64 tick;", "	__u64 tick;\n	__u64 last_ns;\n	__u64 count;"},
 }
 
-// buildOtherVersion builds the tests with programs whose maps have another layout.
+// otherMap gives a map another name, so that each version lacks a map of the other.
+var otherMap = strings.NewReplacer("&unconfirmed,", "&deferred_checks,", "} unconfirmed SEC", "} deferred_checks SEC")
+
+// buildOtherVersion builds the tests with programs that have other maps, and maps with another layout.
 func buildOtherVersion(t *testing.T) string {
 	t.Helper()
 	repository, err := filepath.Abs("..")
@@ -62,6 +65,22 @@ func buildOtherVersion(t *testing.T) string {
 	if err := os.WriteFile(header, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	renamed := 0
+	for _, name := range []string{"capmon.bpf.c", "confirm_values.h"} {
+		file := filepath.Join(sources, name)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := otherMap.Replace(string(text))
+		renamed += strings.Count(changed, "deferred_checks")
+		if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if renamed != 4 {
+		t.Fatalf("the map has another name in %d places, wanted 4", renamed)
+	}
 	target := map[string]string{"amd64": "x86", "arm64": "arm64"}[runtime.GOARCH]
 	generate, err := os.ReadFile(filepath.Join(sources, "generate.go"))
 	if err != nil {
@@ -95,7 +114,29 @@ func TestAnotherVersion(t *testing.T) {
 	t.Parallel()
 	other := buildOtherVersion(t)
 	t.Run("takes over", func(t *testing.T) { testTakeOver(t, other) })
+	t.Run("lacks a map", func(t *testing.T) { testLacksAMap(t, other) })
 	t.Run("is killed", func(t *testing.T) { testKilledAtAnyMoment(t, other, "/proc/self/exe") })
+}
+
+// testLacksAMap takes over from a version that does not record files.
+func testLacksAMap(t *testing.T, other string) {
+	pins := newPinDirectory(t)
+	var id string
+	recordAndKillProgram(t, other, pins, func() {
+		id = launch(t, "bb", "sleep", "1000")
+		testutil.Docker(t, "exec", id, "probe", "setuid0")
+	})
+	found, err := filepath.Glob(filepath.Join(pins, "*", mapsPin, "files"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%v, %v", found, err)
+	}
+	if err := os.Remove(found[0]); err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, Options{PinDirectory: pins})
+	if got := total(setuidKind.of(find(t, m, id))); got != 1 {
+		t.Errorf("counted %d checks, wanted 1", got)
+	}
 }
 
 // testTakeOver changes from one version to another and back. Nothing is lost, and earlier data is unchanged.

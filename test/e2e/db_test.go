@@ -403,7 +403,7 @@ func TestInvalidSourcesAreReported(t *testing.T) {
 		{"diff FILE", "--with-image"},
 		{"diff", "--image and --with-image"},
 		{"diff --db DB --image app:1", "--image and --with-image"},
-		{"diff FILE --image app:1", "leave one of them out"},
+		{"diff FILE --image app:1", "leave out the file"},
 		{"diff FILE FILE --image app:1", "--image selects from the database"},
 		{"diff FILE FILE --since 1d", "--since selects from the database"},
 		{"diff FILE FILE --until 1d", "--until selects from the database"},

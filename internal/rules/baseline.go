@@ -52,7 +52,7 @@ func (b *baseline) isNew(use uses.Use) (result answer, unsure string) {
 }
 
 // LoadProfiles reads the profiles that the rules name. It returns a warning for each pattern without files and for
-// each rule without profiles. The error is a *[strictyaml.Error].
+// each rule that cannot alert. The error is a *[strictyaml.Error].
 func (f *File) LoadProfiles() (warnings []string, err error) {
 	for i := range f.Rules {
 		rule := &f.Rules[i]
@@ -60,17 +60,25 @@ func (f *File) LoadProfiles() (warnings []string, err error) {
 			continue
 		}
 		rule.baseline = &baseline{images: make(map[string]used)}
+		var missing []string
 		for _, pattern := range rule.Profiles {
 			found, err := rule.baseline.load(f.relative(pattern))
 			if err != nil {
 				return nil, &strictyaml.Error{Path: f.Path, Line: rule.Line, Text: printable.Text(fmt.Sprintf("rule %q: %v", rule.Name, err))}
 			}
 			if !found {
-				warnings = append(warnings, fmt.Sprintf("rule %q: there is no profile at %s", rule.Name, pattern))
+				missing = append(missing, pattern)
 			}
 		}
+		if len(missing) == len(rule.Profiles) {
+			warnings = append(warnings, fmt.Sprintf("rule %q cannot alert: there is no profile at %s", rule.Name, strings.Join(missing, " or at ")))
+			continue
+		}
+		for _, pattern := range missing {
+			warnings = append(warnings, fmt.Sprintf("rule %q: there is no profile at %s", rule.Name, pattern))
+		}
 		if len(rule.baseline.images) == 0 {
-			warnings = append(warnings, fmt.Sprintf("rule %q cannot alert: it has no profiles", rule.Name))
+			warnings = append(warnings, fmt.Sprintf("rule %q cannot alert: its profiles do not contain an image", rule.Name))
 		}
 	}
 	return warnings, nil

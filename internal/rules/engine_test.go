@@ -146,12 +146,12 @@ func TestSummariesAreOneLine(t *testing.T) {
 	}{
 		"raw socket (IPv4) opened by ping in web (nginx:1.27)":                                       {"raw-socket: true", ping()},
 		"raw socket (IPv4) denied to ping in web (nginx:1.27)":                                       {"raw-socket: true", ping(denied)},
-		"raw socket (IPv4) opened by ping in web (nginx:1.27), in a user namespace of its own":       {"raw-socket: true", ping(nested)},
+		"raw socket (IPv4) opened by ping in web (nginx:1.27), in a nested user namespace":           {"raw-socket: true", ping(nested)},
 		"CHOWN used by ping for fchown in web (nginx:1.27), 3 times":                                 {"alert: every, verdict: granted", ping(chown, times(3))},
 		"raw socket (IPv4) held open by ping in web (nginx:1.27)":                                    {"raw-socket: true", ping(open)},
 		"2 raw sockets (IPv4) held open by ping in web (nginx:1.27)":                                 {"raw-socket: true", ping(open, times(2))},
 		"CHOWN denied to ping for fchown in aaaaaaaaaaaa":                                            {"capabilities: [CHOWN]", ping(chown, denied, podmans)},
-		"20 times in web (nginx:1.27); the last: CHOWN denied to ping for fchown":                    {"verdict: denied, burst: {uses: 20, within: 1s}", ping(chown, denied, times(20))},
+		"20 denials in web (nginx:1.27); the last: CHOWN denied to ping for fchown":                  {"verdict: denied, burst: {uses: 20, within: 1s}", ping(chown, denied, times(20))},
 		"raw socket (IPv4) opened by ping in web (nginx:1.27), unsure: the executed file is unknown": {"executables: [/bin/nc]", ping(pathless)},
 		`CHOWN used by "a in b\x1b[2J" for write(\a) in "x\n(y)" ("\u202e")`:                         {"capabilities: [CHOWN]", ping(chown, hostile)},
 	} {

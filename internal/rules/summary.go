@@ -14,7 +14,7 @@ func (r *Rule) summary(m match, count uint64) string {
 	var details []string
 	switch {
 	case r.Burst != nil:
-		text = fmt.Sprintf("%d times in %s; the last: %s", count, containerText(m.use), event(m.use))
+		text = fmt.Sprintf("%d %s in %s; the last: %s", count, r.countedNoun(), containerText(m.use), event(m.use))
 	case m.use.Open && count == m.use.Count: // event contains the number
 	case count > 1:
 		details = append(details, fmt.Sprintf("%d times", count))
@@ -26,12 +26,20 @@ func (r *Rule) summary(m match, count uint64) string {
 		details = append(details, "never seen in the image's profiles")
 	}
 	if inNestedUserns(m.use) {
-		details = append(details, "in a user namespace of its own")
+		details = append(details, "in a nested user namespace")
 	}
 	if m.unsure != "" {
 		details = append(details, "unsure: "+m.unsure)
 	}
 	return strings.Join(append([]string{text}, details...), ", ")
+}
+
+// countedNoun returns what a burst counts: denials or uses.
+func (r *Rule) countedNoun() string {
+	if r.Verdict == Denied {
+		return "denials"
+	}
+	return "uses"
 }
 
 // event returns what a process did, such as "raw socket (IPv4) opened by ping".

@@ -184,13 +184,21 @@ func (r RuleResult) counts() string {
 	var texts []string
 	for _, outcome := range Outcomes() {
 		if counts[outcome] > 0 {
-			texts = append(texts, fmt.Sprintf("%s %d", outcome, counts[outcome]))
+			texts = append(texts, outcome.count(counts[outcome]))
 		}
 	}
 	if len(texts) == 0 {
 		return "would not alert"
 	}
 	return strings.Join(texts, ", ")
+}
+
+// count returns a number of uses with this outcome, such as "2 alerts".
+func (o Outcome) count(n int) string {
+	if o == Alerts && n == 1 {
+		return "1 alert"
+	}
+	return fmt.Sprintf("%d %s", n, o)
 }
 
 func (u UseResult) detail() string {

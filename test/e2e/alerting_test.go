@@ -109,13 +109,13 @@ rules:
 	for rule, want := range map[string]string{
 		"raw-socket":               "warning: raw socket (IPv4) opened by probe in alert-builtin-raw (bb:latest)",
 		"raw-socket-denied":        "info: raw socket (IPv4) denied to probe in alert-builtin-denied (bb:latest)",
-		"raw-socket-nested-userns": "info: raw socket (IPv4) opened by probe in alert-builtin-nested (bb:latest), in a user namespace of its own",
+		"raw-socket-nested-userns": "info: raw socket (IPv4) opened by probe in alert-builtin-nested (bb:latest), in a nested user namespace",
 		"sys-admin":                "critical: SYS_ADMIN used by hostname for sethostname in alert-builtin-admin (bb:latest)",
 		"sys-ptrace":               "critical: SYS_PTRACE used by ls for readlink in alert-builtin-ptrace (bb:latest)",
 		"sys-module":               "critical: SYS_MODULE used by sh for write in alert-builtin-module (bb:latest)",
 		"module-by-name":           "warning: SYS_MODULE used by ifconfig for ioctl(SIOCGIFFLAGS) in alert-builtin-interface (bb:latest)",
 		"bpf":                      "critical: BPF denied to probe for bpf in alert-builtin-bpf (bb:latest)",
-		"denials":                  "warning: 20 times in alert-builtin-denials (bb:latest); the last: CHOWN denied to n19 for fchown",
+		"denials":                  "warning: 20 denials in alert-builtin-denials (bb:latest); the last: CHOWN denied to n19 for fchown",
 	} {
 		got := l.awaitAlert(rule)
 		summary := strings.Replace(got.Summary, "readlinkat", "readlink", 1) // some architectures have only readlinkat
@@ -321,9 +321,9 @@ func TestRulesAreTestedOnProfiles(t *testing.T) {
 	try := func(text string) []string { return []string{"rules", "test", written(t, "rules.yaml", text), profile} }
 	expected(t, exitDone, try("rules: [{builtin: sys-admin}]"), "sys-admin: would not alert\n")
 	expected(t, exitDone, try("rules: [{builtin: raw-socket, except: [{images: [nginx]}, {images: [bb]}]}]"),
-		"raw-socket: allowed 1\n  allowed  raw socket (IPv4) opened by probe in alert-trial (bb:latest) (exception 2)\n")
+		"raw-socket: 1 allowed\n  allowed  raw socket (IPv4) opened by probe in alert-trial (bb:latest) (exception 2)\n")
 	expected(t, exitFound, try("rules: [{builtin: raw-socket, executables: [/bin/probe]}]"), "(the executed file is unknown)\n")
-	expected(t, exitFound, []string{"rules", "test", "builtin", profile}, "raw-socket: alerts 1\n", "denials: would not alert\n")
+	expected(t, exitFound, []string{"rules", "test", "builtin", profile}, "raw-socket: 1 alert\n", "denials: would not alert\n")
 	expected(t, exitUsage, []string{"rules", "test", "builtin", "/dev/null"})
 	expected(t, exitUsage, append(try("rules: [{builtin: raw-socket}]"), "-o", "table"))
 	r := expected(t, exitUsage, try("rules:\n  - {builtin: raw}\n"))

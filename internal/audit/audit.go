@@ -67,7 +67,7 @@ type ContainerResult struct {
 	Status  findings.Status `json:"status"`
 	Reasons []string        `json:"reasons"`
 	Remedy  Remedy          `json:"remedy"`
-	// Hints lists settings that would make a capability unnecessary.
+	// Hints lists the untested alternatives to a capability, as text.
 	Hints []string `json:"hints,omitempty"`
 	// Related contains the results of the related rules, which need only the settings.
 	Related []Related `json:"related"`
@@ -90,8 +90,8 @@ type Grants struct {
 // Observation is what capmon observed of a container.
 type Observation struct {
 	Seconds float64 `json:"seconds"`
-	// Runs is the number of runs that were added up. capmon saw Starts of them from the start, and Stops of them to the
-	// end.
+	// Runs is the number of runs that were added up. capmon watched Starts of them from the first instruction, restarts
+	// included, and Stops of them to the end.
 	Runs   int       `json:"runs"`
 	Starts int       `json:"starts"`
 	Stops  int       `json:"stops"`

@@ -35,9 +35,9 @@ type Remedy struct {
 	// commands that remove the old one.
 	Back    []string `json:"back,omitempty"`
 	Discard []string `json:"discard,omitempty"`
-	// Withheld describes which values are missing from Run and Prove because they may be secret, and how to fill them
-	// in.
-	Withheld string `json:"withheld,omitempty"`
+	// Withheld describes how to fill in the values that Run, Observe and Prove lack because they may be secret, one step
+	// in each element. If the values are missing from Run or Observe, Untranslated contains an element for them.
+	Withheld []string `json:"withheld,omitempty"`
 	// Service is the command that changes the swarm service. Compose contains the lines for the Compose file, and Up is
 	// the command that applies them.
 	Service string   `json:"service,omitempty"`
@@ -112,9 +112,15 @@ func (e evidence) remedy(recreations recreations) Remedy {
 	return r
 }
 
-// keepOld sets the fields about the old container.
+// secretValues is the element of Untranslated for the values that Withheld describes.
+const secretValues = "values that may be secret"
+
+// keepOld sets the fields about the old container, and those about what the commands do not restore.
 func (r *Remedy) keepOld(recreation dockerrun.Recreation) {
-	r.Untranslated = recreation.Untranslated
+	r.Untranslated, r.Withheld = slices.Clone(recreation.Untranslated), recreation.Withheld
+	if len(r.Withheld) > 0 {
+		r.Untranslated = append(r.Untranslated, secretValues)
+	}
 	r.Back, r.Discard = dockerrun.Lines(recreation.Back), dockerrun.Lines(recreation.Discard)
 }
 
@@ -183,9 +189,7 @@ func (r Remedy) Text() string {
 	}
 	if r.Prove != "" && !r.Certain {
 		t.comment("to prove what the container needs, replace TEST with a command that succeeds if the container works:")
-		if r.Withheld != "" {
-			t.comment("complete this command first; it leaves out " + r.Withheld)
-		}
+		t.withheld("this command", r)
 		if r.SharesData {
 			t.comment("verify rejects volumes and directories that an existing container uses: replace them with copies")
 		}
@@ -218,8 +222,30 @@ func (t *remedyText) untranslated(r Remedy) (complete bool) {
 	if len(r.Untranslated) == 0 {
 		return true
 	}
-	t.comment("complete these commands before you run them; they do not restore: " + strings.Join(r.Untranslated, "; "))
+	settings := slices.DeleteFunc(slices.Clone(r.Untranslated), func(s string) bool { return s == secretValues })
+	if len(settings) > 0 {
+		t.steps("before you run these commands, add the settings that they do not restore:", settings)
+	}
+	if len(settings) < len(r.Untranslated) {
+		t.withheld("these commands", r)
+	}
 	return false
+}
+
+// withheld adds a comment about the values that the commands lack because they may be secret, if there are any.
+func (t *remedyText) withheld(commands string, r Remedy) {
+	if len(r.Withheld) > 0 {
+		t.steps("before you run "+commands+", fill in the values that may be secret:", r.Withheld)
+		t.comment("capmon audit --with-values prints the values")
+	}
+}
+
+// steps adds a comment with a line for each step.
+func (t *remedyText) steps(title string, steps []string) {
+	t.comment(title)
+	for _, step := range steps {
+		t.comment("  " + step)
+	}
 }
 
 func (t *remedyText) observe(r Remedy) {

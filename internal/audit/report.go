@@ -123,15 +123,15 @@ func (c *ContainerResult) grantsText() string {
 	case g.Set.Empty():
 		return "none"
 	case g.Added.Empty() && g.Dropped.Empty():
-		return fmt.Sprintf("the default %d", g.Default.Len())
+		return fmt.Sprintf("Docker's %d default capabilities", g.Default.Len())
 	}
 	var parts []string
 	switch {
 	case g.Default.Empty():
 	case g.Dropped.Empty():
-		parts = append(parts, fmt.Sprintf("the default %d", g.Default.Len()))
+		parts = append(parts, fmt.Sprintf("Docker's %d default capabilities", g.Default.Len()))
 	case g.Dropped.Len() < g.Default.Len():
-		parts = append(parts, fmt.Sprintf("the default without %s", names(g.Dropped)))
+		parts = append(parts, fmt.Sprintf("Docker's default capabilities except %s", names(g.Dropped)))
 	default:
 		parts = append(parts, names(g.Default))
 	}

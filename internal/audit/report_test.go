@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
 
 	"github.com/capmon/capmon/capability"
@@ -122,5 +123,27 @@ func TestJSONKeepsAllTexts(t *testing.T) {
 		if c.Name != strings.ToValidUTF8(hostile[i], "\ufffd") {
 			t.Errorf("%q became %q", hostile[i], c.Name)
 		}
+	}
+}
+
+func TestRemedyListsWhatToFillIn(t *testing.T) {
+	r := Remedy{
+		Prove: "capmon verify", Run: []string{"docker run"}, List: new(capability.Set), Proved: true,
+		Untranslated: []string{"HostConfig.KernelMemory", secretValues}, Withheld: []string{"export KEY"},
+	}
+	const want = `# to prove what the container needs, replace TEST with a command that succeeds if the container works:
+# before you run this command, fill in the values that may be secret:
+#   export KEY
+# capmon audit --with-values prints the values
+#   capmon verify
+# with the capabilities that it is proved to need: no capability
+# before you run these commands, add the settings that they do not restore:
+#   HostConfig.KernelMemory
+# before you run these commands, fill in the values that may be secret:
+#   export KEY
+# capmon audit --with-values prints the values
+#   docker run`
+	if diff := cmp.Diff(want, r.Text()); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -28,9 +28,9 @@ type Recreation struct {
 	// Untranslated are the settings that the commands do not restore, such as HostConfig.KernelMemory, with a reason if
 	// there is one.
 	Untranslated []string
-	// Withheld lists the values that the commands lack because they may be secret, and describes how to add them; "" if
-	// there are none. The same text is in Untranslated, because the commands do not work without the values.
-	Withheld string
+	// Withheld describes how to add the values that the commands lack because they may be secret, one step in each
+	// element. The commands do not work without these values.
+	Withheld []string
 	// Notes describe other differences between the old and the new container.
 	Notes []string
 }

@@ -353,3 +353,18 @@ func TestUntranslatedSettingsAreReported(t *testing.T) {
 		t.Error(got[0])
 	}
 }
+
+func TestStepsForValuesThatAreLeftOut(t *testing.T) {
+	s := engine.Settings{Container: container.InspectResponse{
+		ContainerJSONBase: &container.ContainerJSONBase{ID: strings.Repeat("a", 64), Name: "/web", HostConfig: &container.HostConfig{}},
+		Config:            &container.Config{Image: "app:1", Env: []string{"TOKEN=1", "KEY=2"}, Cmd: []string{"secret"}, Labels: map[string]string{"a": "b"}, Hostname: "aaaaaaaaaaaa"},
+	}}
+	got := WithCapabilities(s, 0, nil, false)
+	want := []string{"export TOKEN, KEY (docker reads the values from the environment)", "replace each … with its value: --label a, the arguments after the image"}
+	if diff := cmp.Diff(want, got.Withheld); diff != "" || len(got.Untranslated) > 0 {
+		t.Errorf("%s\nuntranslated: %q", diff, got.Untranslated)
+	}
+	if got := WithCapabilities(s, 0, nil, true).Withheld; len(got) > 0 {
+		t.Errorf("with values: %q", got)
+	}
+}

@@ -85,17 +85,10 @@ func (r *redaction) redact(what string) {
 
 // describeRedaction describes what was left out, and how to complete the commands.
 func (b *builder) describeRedaction() {
-	var parts []string
 	if len(b.variables) > 0 {
-		parts = append(parts, fmt.Sprintf("docker reads the values of %s from the environment of your shell, so export these variables first",
-			strings.Join(b.variables, ", ")))
+		b.result.Withheld = append(b.result.Withheld, fmt.Sprintf("export %s (docker reads the values from the environment)", strings.Join(b.variables, ", ")))
 	}
 	if len(b.others) > 0 {
-		parts = append(parts, fmt.Sprintf("replace each %s with its value: %s", placeholder, strings.Join(b.others, ", ")))
+		b.result.Withheld = append(b.result.Withheld, fmt.Sprintf("replace each %s with its value: %s", placeholder, strings.Join(b.others, ", ")))
 	}
-	if len(parts) == 0 {
-		return
-	}
-	b.result.Withheld = "values that may be secret (capmon audit --with-values prints them): " + strings.Join(parts, "; ")
-	b.result.Untranslated = append(b.result.Untranslated, b.result.Withheld)
 }

@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -12,7 +13,9 @@ import (
 
 // Diff returns the unified diff between two states of a file, empty if they are equal.
 func Diff(path string, before, after []byte) []byte {
-	return diff.Diff(path, before, path, after)
+	unified := diff.Diff(path, before, path, after)
+	_, hunks, _ := bytes.Cut(unified, []byte("\n")) // the first line repeats the path of the two lines after it
+	return hunks
 }
 
 // Read reads a file that [Replace] can replace: a regular file, or a link to one.

@@ -63,7 +63,7 @@ func newServe(logging *logging) *cobra.Command {
 		Long: `serve records the uses of all containers and saves them in a database. report, flags,
 diff, check, merge and audit read the database. serve pins the recording in the kernel.
 The recording continues when serve ends or is killed, and the next serve resumes it,
-also after an upgrade. No count is lost or doubled. serve --uninstall ends the recording.
+also after an upgrade. No count is lost. serve --uninstall ends the recording.
 
 serve responds to HTTP requests on a socket: metrics for Prometheus, health and reports.`,
 		Example: `  sudo capmon serve

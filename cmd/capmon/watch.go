@@ -58,7 +58,8 @@ func newWatch(logging *logging) *cobra.Command {
 a capability, or tries to and is denied. A pattern of use is one combination of
 container, capability, program, system call, call site, answer and class. With --every,
 watch also prints repeated uses. It leaves out checks that do not count as use, except
-with --all. It prints every raw socket, including those that are already open.
+with --all. Unless --cap, --granted-only or --denied-only excludes them, it prints all
+raw sockets, including those that are already open.
 
 With --rules, watch prints alerts instead: the rules in a file decide which uses cause
 alerts.

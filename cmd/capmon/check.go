@@ -119,11 +119,8 @@ func (c checkRules) policy(cmd *cobra.Command) (policy.Policy, error) {
 		if strings.HasPrefix(flag.name, "deny") && set.Empty() {
 			return policy.Policy{}, fmt.Errorf("--%s is empty, so it denies nothing: name at least one capability", flag.name)
 		}
-		rule := policy.Rule{Name: "--" + flag.name}
+		rule := policy.Rule{Name: "--" + flag.name, IgnoreDenied: c.ignoreDenied}
 		*flag.rule(&rule) = &set
-		if c.ignoreDenied {
-			rule.Denied = policy.Allow
-		}
 		rules.Rules = append(rules.Rules, rule)
 	}
 	if len(rules.Rules) == 0 && c.baseline == "" {

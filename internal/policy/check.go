@@ -154,7 +154,7 @@ func (c *ContainerResult) unmatched(policy Policy) {
 	const text = "no rule of the policy applies to the container"
 	switch {
 	case len(policy.Rules) == 0 || len(c.Rules) > 0:
-	case policy.Unmatched == Deny:
+	case policy.Unmatched == Fail:
 		c.Violations = append(c.Violations, Violation{Kind: Unmatched, Text: text})
 	default:
 		c.Notes = append(c.Notes, text)
@@ -212,7 +212,7 @@ func (r Rule) uses(s profile.Summary) []Violation {
 		}
 		all = append(all, v)
 	}
-	if r.Denied == Allow {
+	if r.IgnoreDenied {
 		return all
 	}
 	for _, c := range s.Denied().Minus(used).Sorted() {

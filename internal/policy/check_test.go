@@ -105,7 +105,7 @@ func TestViolations(t *testing.T) {
 		{name: "implicit", rule: "deny: [CHOWN]", run: run(using(use(capability.Chown, classify.Implicit))), want: []string{"used CHOWN: the container uses CHOWN; the rule denies CHOWN"}},
 		{name: "unsure", rule: "deny: [CHOWN]", run: run(using(unsureUse)), want: []string{"used CHOWN: the container uses CHOWN; the rule denies CHOWN UNSURE it may not be needed: a doubt"}},
 		{name: "tried and denied by the rule", rule: "deny: [SYS_TIME]", run: run(), want: []string{"denied SYS_TIME: the container tried SYS_TIME, and the kernel denied it; the rule denies SYS_TIME"}},
-		{name: "denied, which the rule ignores", rule: "deny: [ALL], denied: allow", run: run(), want: []string{"used CHOWN: the container uses CHOWN; the rule denies CHOWN"}},
+		{name: "denied, which the rule ignores", rule: "deny: [ALL], ignore-denied: true", run: run(), want: []string{"used CHOWN: the container uses CHOWN; the rule denies CHOWN"}},
 		{name: "classes that are not needs", rule: "deny: [NET_RAW, NET_ADMIN, SETUID, SYS_ADMIN, KILL, SETGID]", run: run()},
 		{name: "granted, but not used", rule: "deny: [MKNOD]", run: run()},
 		{name: "allowed", rule: "allow: [chown, CAP_SYS_TIME, KILL]", run: run()},
@@ -305,7 +305,7 @@ func TestIncompleteProfilesHaveNotes(t *testing.T) {
 		notes        []string
 	}{
 		{"a container without a rule", other, whole(), true, []string{"no rule of the policy applies to the container"}},
-		{"a container without a rule, which is denied", "unmatched: deny\n" + other, whole(), false, nil},
+		{"a container without a rule, which is denied", "unmatched: fail\n" + other, whole(), false, nil},
 		{"an incomplete profile", rule("allow: [ALL]"), partial, false, notes},
 		{"an incomplete profile, start ignored", "even-if-start-unseen: true\n" + rule("allow: [ALL]"), partial, true, notes},
 		{"an incomplete profile, rule about grants", rule("allow-granted: [ALL]"), partial, true, notes},

@@ -53,8 +53,8 @@ func (p *Policy) check(body ast.Node) error {
 	if len(p.Rules) == 0 {
 		return strictyaml.ErrorAt(strictyaml.NodeAt(body, "$.rules"), "there are no rules")
 	}
-	if err := checkAction(body, "$.unmatched", p.Unmatched); err != nil {
-		return err
+	if !slices.Contains([]Outcome{"", Pass, Fail}, p.Unmatched) {
+		return strictyaml.ErrorAt(strictyaml.NodeAt(body, "$.unmatched"), "unmatched is %q: write pass or fail", p.Unmatched)
 	}
 	known := make(map[string]bool)
 	for i := range p.Rules {
@@ -85,8 +85,8 @@ func (r *Rule) check(body ast.Node, path string) error {
 		return strictyaml.ErrorAt(node, "rule %q denies an empty list: name capabilities, or remove the key", r.Name)
 	case r.MaxUnused != nil && *r.MaxUnused < 0:
 		return strictyaml.ErrorAt(strictyaml.NodeAt(body, path+".max-unused"), "max-unused is %d: it must be 0 or more", *r.MaxUnused)
-	case r.Denied != "" && r.Deny == nil && r.Allow == nil:
-		return strictyaml.ErrorAt(strictyaml.NodeAt(body, path+".denied"), "denied requires deny or allow, and rule %q has neither", r.Name)
+	case r.IgnoreDenied && r.Deny == nil && r.Allow == nil:
+		return strictyaml.ErrorAt(strictyaml.NodeAt(body, path+".ignore-denied"), "ignore-denied requires deny or allow, and rule %q has neither", r.Name)
 	}
 	for key, selector := range map[string]*Selector{"match": r.Match, "except": r.Except} {
 		if selector == nil {
@@ -99,14 +99,7 @@ func (r *Rule) check(body ast.Node, path string) error {
 			return strictyaml.ErrorAt(strictyaml.NodeAt(body, path+"."+key), "%s is empty: add container, image, service or label", key)
 		}
 	}
-	return checkAction(body, path+".denied", r.Denied)
-}
-
-func checkAction(body ast.Node, path string, v Action) error {
-	if slices.Contains([]Action{"", Allow, Deny}, v) {
-		return nil
-	}
-	return strictyaml.ErrorAt(strictyaml.NodeAt(body, path), "invalid value %q: use allow or deny", v)
+	return nil
 }
 
 // UnmarshalYAML reads a list of names.

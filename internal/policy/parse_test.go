@@ -18,7 +18,7 @@ import (
 func TestParse(t *testing.T) {
 	const text = `# what web may do
 version: 1
-unmatched: deny
+unmatched: fail
 rules:
   - name: no raw sockets
     deny: [NET_RAW, cap_sys_admin, "41"]
@@ -32,7 +32,7 @@ rules:
       label: [tier=debug]
       container: ["old-?"]
     allow: []
-    denied: allow
+    ignore-denied: true
     deny-granted: [all]
     allow-granted: [default]
     complete: true
@@ -46,7 +46,7 @@ rules:
 	set := func(s capability.Set) *Capabilities { return &Capabilities{s} }
 	zero := 0
 	want := Policy{
-		Version: 1, Unmatched: Deny, Path: "policy.yaml",
+		Version: 1, Unmatched: Fail, Path: "policy.yaml",
 		Rules: []Rule{
 			{Name: "no raw sockets", Line: 5, Deny: set(capability.Of(capability.NetRaw, capability.SysAdmin, 41))},
 			{Name: "in one line", Line: 8, MaxUnused: &zero},
@@ -54,7 +54,7 @@ rules:
 				Name: "web", Line: 9,
 				Match:  &Selector{Service: []string{"web", "web-*"}, Image: []string{"registry/*/web"}},
 				Except: &Selector{Label: []string{"tier=debug"}, Container: []string{"old-?"}},
-				Allow:  set(0), Denied: Allow, DenyGranted: set(^capability.Set(0)), AllowGranted: set(capability.DockerDefault()),
+				Allow:  set(0), IgnoreDenied: true, DenyGranted: set(^capability.Set(0)), AllowGranted: set(capability.DockerDefault()),
 				Complete: true, WholeRun: true, Proved: true,
 			},
 		},
@@ -100,7 +100,7 @@ func TestParseErrorsHaveTheLine(t *testing.T) {
 		{"no name", "version: 1\nrules:\n  - complete: true\n", "p:3: this rule has no name"},
 		{"an unprintable name", "version: 1\nrules:\n  - name: \"a\\e[2J\"\n    complete: true\n", `p:3: the name "a\\x1b[2J" has characters that cannot be printed`},
 		{"nothing required", "version: 1\nrules:\n  - name: a\n", `p:3: rule "a" requires nothing`},
-		{"only denied", "version: 1\nrules:\n  - name: a\n    denied: allow\n", `p:3: rule "a" requires nothing`},
+		{"only ignore-denied", "version: 1\nrules:\n  - name: a\n    ignore-denied: true\n", `p:3: rule "a" requires nothing`},
 		{"nothing denied", rule + "    deny: []\n", `p:3: rule "a" denies an empty list`},
 		{"an unknown capability", rule + "    deny:\n      - NET_RAW\n      - NET_ROW\n", `p:7: unknown capability "NET_ROW": the nearest is NET_RAW`},
 		{"a capability out of range", rule + "    deny: [64]\n", `p:5: unknown capability "64"`},
@@ -113,9 +113,9 @@ func TestParseErrorsHaveTheLine(t *testing.T) {
 		{"a negative number", rule + "    max-unused: -1\n", "p:5: max-unused is -1: it must be 0 or more"},
 		{"an invalid number", rule + "    max-unused: few\n", "p:5: "},
 		{"an invalid boolean", rule + "    proved: sometimes\n", "p:5: "},
-		{"an invalid verdict", rule + "    deny: [NET_RAW]\n    denied: maybe\n", `p:6: invalid value "maybe": use allow or deny`},
-		{"a verdict without deny or allow", rule + "    denied: allow\n", `p:5: denied requires deny or allow, and rule "a" has neither`},
-		{"an invalid value of unmatched", rule + "unmatched: fail\n", `p:5: invalid value "fail": use allow or deny`},
+		{"an invalid value of ignore-denied", rule + "    deny: [NET_RAW]\n    ignore-denied: maybe\n", `p:6: `},
+		{"ignore-denied without deny or allow", rule + "    ignore-denied: true\n", `p:5: ignore-denied requires deny or allow, and rule "a" has neither`},
+		{"an invalid value of unmatched", rule + "unmatched: deny\n", `p:5: unmatched is "deny": write pass or fail`},
 		{"a tag", "version: 1\nrules: !0 0\n", "p:2: the tag !0 is not allowed: remove it"},
 		{"an anchor that does not exist", rule + "    deny: *none\n", "p:5: "},
 	} {

@@ -18,9 +18,9 @@ const Version = 1
 type Policy struct {
 	// Version of the policy format: 1.
 	Version int `yaml:"version"`
-	// Unmatched decides about containers to which no rule applies. With allow, the default, they pass with a note. With
-	// deny, they violate the policy.
-	Unmatched Action `yaml:"unmatched,omitempty"`
+	// Unmatched decides about containers to which no rule applies. With pass, the default, they pass with a note. With
+	// fail, they violate the policy.
+	Unmatched Outcome `yaml:"unmatched,omitempty"`
 	// EvenIfStartUnseen: rules with deny or allow also accept containers whose start capmon did not see. Without it,
 	// such a container violates each of these rules.
 	EvenIfStartUnseen bool `yaml:"even-if-start-unseen,omitempty"`
@@ -30,13 +30,13 @@ type Policy struct {
 	Path string `yaml:"-"`
 }
 
-// Action allows or denies something.
-type Action string
+// Outcome is the result for containers to which no rule applies.
+type Outcome string
 
-// The verdicts.
+// The outcomes.
 const (
-	Allow Action = "allow"
-	Deny  Action = "deny"
+	Pass Outcome = "pass"
+	Fail Outcome = "fail"
 )
 
 // Rule is a condition that some containers must comply with. Deny and Allow restrict what is used. DenyGranted and
@@ -53,9 +53,9 @@ type Rule struct {
 	// Allow lists the only capabilities that may be used. [] allows none. A use is allowed if an allowed capability
 	// would have been sufficient for it.
 	Allow *Capabilities `yaml:"allow,omitempty"`
-	// Denied decides whether a capability that was tried and denied counts as used. With deny, the default, it does.
-	// With allow, it may be tried.
-	Denied Action `yaml:"denied,omitempty"`
+	// IgnoreDenied: Deny and Allow ignore capabilities that were tried and denied. Without it, such a capability counts
+	// as used.
+	IgnoreDenied bool `yaml:"ignore-denied,omitempty"`
 	// DenyGranted lists capabilities that must not be granted, used or not.
 	DenyGranted *Capabilities `yaml:"deny-granted,omitempty"`
 	// AllowGranted lists the only capabilities that may be granted. [] allows none.

@@ -154,7 +154,7 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 			{"allowed", "allow: [CHOWN, NET_RAW, MKNOD]", []string{"--allow=CHOWN,NET_RAW,MKNOD"}, exitDone, []string{"passes"}},
 			{"not allowed", "allow: [CHOWN, MKNOD]", []string{"--allow=CHOWN,MKNOD"}, exitFound, []string{"the container uses NET_RAW; the rule does not allow NET_RAW"}},
 			{"tried", "allow: [CHOWN, NET_RAW]", []string{"--allow=CHOWN,NET_RAW"}, exitFound, []string{"the container tried MKNOD, and the kernel denied it; the rule does not allow MKNOD"}},
-			{"tried, and that is allowed", "allow: [CHOWN, NET_RAW], denied: allow", []string{"--allow=CHOWN,NET_RAW", "--ignore-denied"}, exitDone, []string{"passes"}},
+			{"tried, and that is allowed", "allow: [CHOWN, NET_RAW], ignore-denied: true", []string{"--allow=CHOWN,NET_RAW", "--ignore-denied"}, exitDone, []string{"passes"}},
 			{"nothing allowed", "allow: []", []string{"--allow="}, exitFound, []string{"the container uses CHOWN"}},
 			{"granted", "deny-granted: [KILL]", []string{"--deny-granted=KILL"}, exitFound, []string{"KILL is granted, which the rule denies"}},
 			{"not granted", "deny-granted: [MKNOD, SYS_ADMIN]", []string{"--deny-granted=MKNOD,SYS_ADMIN"}, exitDone, nil},

@@ -119,7 +119,7 @@ rules:
 		"partial":          policy.Check(profile.New(partial), parse("version: 1\neven-if-start-unseen: true\nrules:\n  - {name: a, allow: [CHOWN]}\n"), nil),
 		"start-unseen":     policy.Check(profile.New(partial), parse("version: 1\nrules:\n  - {name: a, allow: [CHOWN]}\n"), nil),
 		"partial-violates": policy.Check(profile.New(partial), parse("version: 1\nrules:\n  - {name: a, complete: true, whole-run: true}\n"), nil),
-		"unmatched":        policy.Check(profile.New(run(1, own)), parse("version: 1\nunmatched: deny\nrules:\n  - {name: a, match: {service: [db]}, allow: [CHOWN]}\n"), nil),
+		"unmatched":        policy.Check(profile.New(run(1, own)), parse("version: 1\nunmatched: fail\nrules:\n  - {name: a, match: {service: [db]}, allow: [CHOWN]}\n"), nil),
 		"hostile":          policy.Check(profile.New(hostileRun), parse("version: 1\nrules:\n  - {name: a, deny: [ALL], complete: true}\n"), nil),
 	}
 }

@@ -81,7 +81,7 @@ func words() map[reflect.Type][]any {
 	add(all, compare.New, compare.Changed, compare.Gone, compare.Same)
 	add(all, compare.Class, compare.Granted, compare.Program, compare.Call, compare.Site)
 	add(all, policy.Used, policy.Denied, policy.Granted, policy.Unused, policy.Unknown, policy.LongSetup, policy.Incomplete, policy.Unwitnessed, policy.Unproved, policy.Unmatched, policy.New)
-	add(all, policy.Allow, policy.Deny)
+	add(all, policy.Pass, policy.Fail)
 	add(all, uses.RawSockets()...)
 	add(all, alert.Severities()...)
 	add(all, rules.Outcomes()...)
@@ -456,19 +456,19 @@ func extended(value any) (any, bool) {
 func TestPolicySchemaIsAsStrictAsTheParser(t *testing.T) {
 	compiled := compiled(t, "policy")
 	for text, valid := range map[string]bool{
-		`{"version": 1, "rules": [{"name": "a", "deny": ["NET_RAW", "cap_chown", 41], "allow": [], "denied": "allow", "max-unused": 0}]}`:                                true,
-		`{"version": 1, "unmatched": "deny", "rules": [{"name": "a", "match": {"image": ["nginx"], "label": ["a=b"]}, "except": {"service": ["x"]}, "complete": true}]}`: true,
+		`{"version": 1, "rules": [{"name": "a", "deny": ["NET_RAW", "cap_chown", 41], "allow": [], "ignore-denied": true, "max-unused": 0}]}`:                            true,
+		`{"version": 1, "unmatched": "fail", "rules": [{"name": "a", "match": {"image": ["nginx"], "label": ["a=b"]}, "except": {"service": ["x"]}, "complete": true}]}`: true,
 		`{"version": 2, "rules": [{"name": "a", "complete": true}]}`:                                                                                                     false,
 		`{"rules": [{"name": "a", "complete": true}]}`:                                                                                                                   false,
 		`{"version": 1}`: false,
-		`{"version": 1, "rules": [{"complete": true}]}`:                                     false,
-		`{"version": 1, "rules": [{"name": "a", "complete": "yes"}]}`:                       false,
-		`{"version": 1, "rules": [{"name": "a", "denied": ["NET_RAW"]}]}`:                   false,
-		`{"version": 1, "rules": [{"name": "a", "deny": "NET_RAW"}]}`:                       false,
-		`{"version": 1, "rules": [{"name": "a", "deny": [64]}]}`:                            false,
-		`{"version": 1, "rules": [{"name": "a", "deny": ["CHOWN"], "denied": "maybe"}]}`:    false,
-		`{"version": 1, "rules": [{"name": "a", "match": {"names": ["x"]}, "deny": []}]}`:   false,
-		`{"version": 1, "rules": [{"name": "a", "match": {"image": "nginx"}, "deny": []}]}`: false,
+		`{"version": 1, "rules": [{"complete": true}]}`:                                         false,
+		`{"version": 1, "rules": [{"name": "a", "complete": "yes"}]}`:                           false,
+		`{"version": 1, "rules": [{"name": "a", "ignore-denied": ["NET_RAW"]}]}`:                false,
+		`{"version": 1, "rules": [{"name": "a", "deny": "NET_RAW"}]}`:                           false,
+		`{"version": 1, "rules": [{"name": "a", "deny": [64]}]}`:                                false,
+		`{"version": 1, "rules": [{"name": "a", "deny": ["CHOWN"], "ignore-denied": "maybe"}]}`: false,
+		`{"version": 1, "rules": [{"name": "a", "match": {"names": ["x"]}, "deny": []}]}`:       false,
+		`{"version": 1, "rules": [{"name": "a", "match": {"image": "nginx"}, "deny": []}]}`:     false,
 	} {
 		if err := compiled.Validate(instance(t, text)); (err == nil) != valid {
 			t.Errorf("%s: %v", text, err)

@@ -80,9 +80,9 @@ func TestWhichUsesRulesMatch(t *testing.T) {
 		{"nested-userns: true", ping(nested), yes},
 		{"nested-userns: true", ping(), no},
 		{"nested-userns: false", ping(nested), no},
-		{"verdict: granted", ping(), yes},
-		{"verdict: granted", ping(denied), no},
-		{"verdict: denied", ping(denied), yes},
+		{"answer: granted", ping(), yes},
+		{"answer: granted", ping(denied), no},
+		{"answer: denied", ping(denied), yes},
 		{"containers: [w*]", ping(), yes},
 		{"containers: [db, aaaaaaaaaaaa]", ping(), yes},
 		{"containers: [db]", ping(), no},
@@ -147,11 +147,11 @@ func TestSummariesAreOneLine(t *testing.T) {
 		"raw socket (IPv4) opened by ping in web (nginx:1.27)":                                       {"raw-socket: true", ping()},
 		"raw socket (IPv4) denied to ping in web (nginx:1.27)":                                       {"raw-socket: true", ping(denied)},
 		"raw socket (IPv4) opened by ping in web (nginx:1.27), in a nested user namespace":           {"raw-socket: true", ping(nested)},
-		"CHOWN used by ping for fchown in web (nginx:1.27), 3 times":                                 {"alert: every, verdict: granted", ping(chown, times(3))},
+		"CHOWN used by ping for fchown in web (nginx:1.27), 3 times":                                 {"alert: every, answer: granted", ping(chown, times(3))},
 		"raw socket (IPv4) held open by ping in web (nginx:1.27)":                                    {"raw-socket: true", ping(open)},
 		"2 raw sockets (IPv4) held open by ping in web (nginx:1.27)":                                 {"raw-socket: true", ping(open, times(2))},
 		"CHOWN denied to ping for fchown in aaaaaaaaaaaa":                                            {"capabilities: [CHOWN]", ping(chown, denied, podmans)},
-		"20 denials in web (nginx:1.27); the last: CHOWN denied to ping for fchown":                  {"verdict: denied, burst: {uses: 20, within: 1s}", ping(chown, denied, times(20))},
+		"20 denials in web (nginx:1.27); the last: CHOWN denied to ping for fchown":                  {"answer: denied, burst: {uses: 20, within: 1s}", ping(chown, denied, times(20))},
 		"raw socket (IPv4) opened by ping in web (nginx:1.27), unsure: the executed file is unknown": {"executables: [/bin/nc]", ping(pathless)},
 		`CHOWN used by "a in b\x1b[2J" for write(\a) in "x\n(y)" ("\u202e")`:                         {"capabilities: [CHOWN]", ping(chown, hostile)},
 	} {
@@ -219,7 +219,7 @@ func TestCoolDownsHoldBackAndCountUses(t *testing.T) {
 // A container with a hundred alerts about a capability in a minute, even under a new process name each time, cools down
 // although the rule has no cool-down. Other containers and capabilities do not, and all uses are counted.
 func TestAFloodOfAlertsCoolsDown(t *testing.T) {
-	e := New(parsed(t, "rules: [{name: r, verdict: granted, alert: every}, {name: b, verdict: granted, raw-socket: true, burst: {uses: 2, within: 1s}}]"))
+	e := New(parsed(t, "rules: [{name: r, answer: granted, alert: every}, {name: b, answer: granted, raw-socket: true, burst: {uses: 2, within: 1s}}]"))
 	type counts struct{ alerts, uses uint64 }
 	got := make(map[string]counts)
 	count := func(alerts []alert.Alert) {
@@ -256,7 +256,7 @@ func TestAFloodOfAlertsCoolsDown(t *testing.T) {
 }
 
 func TestBurstsAreManyUsesInAShortTime(t *testing.T) {
-	e := New(parsed(t, "rules: [{name: r, verdict: denied, burst: {uses: 5, within: 10s}, cool-down: 20s}]"))
+	e := New(parsed(t, "rules: [{name: r, answer: denied, burst: {uses: 5, within: 10s}, cool-down: 20s}]"))
 	for _, step := range []struct {
 		at   float64
 		use  uses.Use
@@ -312,7 +312,7 @@ func TestNoUseIsLostOrCountedTwice(t *testing.T) {
 }
 
 func TestUnneededStatesAreRemoved(t *testing.T) {
-	e := New(parsed(t, "rules: [{name: r, raw-socket: true, cool-down: 10s}, {name: b, verdict: denied, burst: {uses: 5, within: 10s}}]"))
+	e := New(parsed(t, "rules: [{name: r, raw-socket: true, cool-down: 10s}, {name: b, answer: denied, burst: {uses: 5, within: 10s}}]"))
 	for i := range 100 {
 		id := func(u *uses.Use) { u.Container.ID = fmt.Sprint(i) }
 		e.Evaluate(ping(id), after(0))

@@ -98,7 +98,7 @@ func (c *Conditions) matchesUse(use uses.Use) bool {
 	switch {
 	case c.Capabilities != nil && !c.Capabilities.Has(use.Capability),
 		c.RawSocket != nil && !c.RawSocket.matches(use),
-		c.Verdict != "" && (c.Verdict == Granted) != use.Granted,
+		c.Answer != "" && (c.Answer == Granted) != use.Granted,
 		c.Classes != nil && !slices.Contains(c.Classes, use.Class),
 		c.NestedUserns != nil && *c.NestedUserns != inNestedUserns(use):
 		return false

@@ -250,8 +250,8 @@ func (c *Conditions) check(here position) (err error) {
 			return here.errorf(fmt.Sprintf("classes[%d]", i), "unknown class %q: choose one of %s", class, joined(classify.Classes()))
 		}
 	}
-	if c.Verdict != "" && c.Verdict != Granted && c.Verdict != Denied {
-		return here.errorf("verdict", "%q is neither granted nor denied", c.Verdict)
+	if c.Answer != "" && c.Answer != Granted && c.Answer != Denied {
+		return here.errorf("answer", "%q is neither granted nor denied", c.Answer)
 	}
 	for _, of := range c.patterns() {
 		for i, pattern := range of.list {
@@ -293,10 +293,10 @@ func (c *Conditions) contradiction() string {
 	switch {
 	case c.RawSocket != nil && c.RawSocket.Opened && c.Capabilities != nil && !c.Capabilities.Has(capability.NetRaw):
 		return "no use can match: opening a raw socket requires NET_RAW, which capabilities does not contain"
-	case c.Verdict == Granted && only(classify.Denied, classify.Tolerated):
-		return "no use can match: verdict is granted, but classes contains only classes of denied checks"
-	case c.Verdict == Denied && only(classify.Needs()...):
-		return "no use can match: verdict is denied, but classes contains only classes of granted checks"
+	case c.Answer == Granted && only(classify.Denied, classify.Tolerated):
+		return "no use can match: answer is granted, but classes contains only classes of denied checks"
+	case c.Answer == Denied && only(classify.Needs()...):
+		return "no use can match: answer is denied, but classes contains only classes of granted checks"
 	case c.NestedUserns != nil && *c.NestedUserns && only(append(classify.Needs(), classify.Denied)...):
 		return "no use can match: nested-userns is true, but checks in a nested user namespace have the class nested-userns, which classes does not contain"
 	case c.NestedUserns != nil && !*c.NestedUserns && only(classify.NestedUserns):

@@ -37,7 +37,7 @@ rules:
     severity: critical
     capabilities: [NET_RAW, cap_chown]
     raw-socket: true
-    verdict: granted
+    answer: granted
     classes: [required, soft]
     nested-userns: false
     containers: ["web-*"]
@@ -64,7 +64,7 @@ sinks:
 		{
 			Name: "raw-socket in web", Severity: alert.Critical,
 			Conditions: Conditions{
-				Capabilities: set(capability.NetRaw, capability.Chown), RawSocket: &RawSocket{Opened: truth}, Verdict: Granted,
+				Capabilities: set(capability.NetRaw, capability.Chown), RawSocket: &RawSocket{Opened: truth}, Answer: Granted,
 				Classes: []classify.Class{classify.Required, classify.Soft}, NestedUserns: &lie, Containers: []string{"web-*"}, Images: []string{"nginx:*"},
 				Labels: []string{"team=shop"}, Services: []string{"api"}, Namespaces: []string{"prod"}, Executables: []string{"/usr/bin/*"},
 			},
@@ -74,9 +74,9 @@ sinks:
 				{RawSocket: &RawSocket{Opened: true, Families: []uses.RawSocket{uses.Packet, uses.IPv6}}},
 			},
 		},
-		{Name: "drift", Builtin: "drift", Severity: alert.Warning, Conditions: Conditions{Verdict: Granted}, Profiles: []string{"old/*.json"}},
+		{Name: "drift", Builtin: "drift", Severity: alert.Warning, Conditions: Conditions{Answer: Granted}, Profiles: []string{"old/*.json"}},
 		{
-			Name: "trying", Builtin: "denials", Severity: alert.Warning, Conditions: Conditions{Verdict: Denied},
+			Name: "trying", Builtin: "denials", Severity: alert.Warning, Conditions: Conditions{Answer: Denied},
 			Burst: &Burst{Uses: 5, Within: Duration(1500 * time.Millisecond)}, CoolDown: Duration(time.Minute),
 		},
 	}
@@ -140,7 +140,7 @@ func TestErrorsContainTheLine(t *testing.T) {
 		rule + "    severity: [info]\n":                                             "p:4: ",
 		rule + "    raw-socket: perhaps\n":                                          "p:4: raw-socket must be true, false or a list of socket families",
 		rule + "    raw-socket:\n      - ipv4\n":                                    `p:5: unknown socket family "ipv4": choose one of IPv4, IPv6, packet, XDP`,
-		rule + "    verdict: refused\n":                                             `p:4: "refused" is neither granted nor denied`,
+		rule + "    answer: refused\n":                                              `p:4: "refused" is neither granted nor denied`,
 		rule + "    classes: [required, needed]\n":                                  `p:4: unknown class "needed"`,
 		rule + "    nested-userns: maybe\n":                                         "p:4: ",
 		rule + "    alert: once\n":                                                  `p:4: "once" is neither first nor every`,
@@ -166,8 +166,8 @@ func TestErrorsContainTheLine(t *testing.T) {
 		"rules:\n  - name: a\n    capabilities:\n      - NET_ROW\n":                 `p:4: unknown capability "NET_ROW": the nearest is NET_RAW`,
 		"rules:\n  - name: a\n    capabilities: NET_RAW\n":                          "p:3: capabilities must be a list",
 		"rules:\n  - name: a\n    capabilities: [BPF]\n    raw-socket: true\n":      "p:2: no use can match: opening a raw socket requires NET_RAW",
-		rule + "    verdict: granted\n    classes: [denied]\n":                      "p:2: no use can match",
-		rule + "    verdict: denied\n    classes: [soft, required]\n":               "p:2: no use can match",
+		rule + "    answer: granted\n    classes: [denied]\n":                       "p:2: no use can match",
+		rule + "    answer: denied\n    classes: [soft, required]\n":                "p:2: no use can match",
 		rule + "    nested-userns: true\n    classes: [denied]\n":                   "p:2: no use can match",
 		rule + "    nested-userns: false\n    classes: [nested-userns]\n":           "p:2: no use can match",
 	} {
@@ -185,7 +185,7 @@ func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"", BuiltinText, "rules: [{builtin: drift, profiles: [a]}]", "rules:\n - name: a\n   raw-socket: [XDP]\n   cool-down: 1h\nsinks: {a: b}\n",
 		"rules: &a [*a]", "rules:\n - name: a\n   except: [{labels: ['a=b']}]\n   nested-userns: true\n", "rules: [{name: a, capabilities: &x [63], except: [{capabilities: *x}]}]",
-		"? \n", "- - -", "!!x", "rules: !0 0000", "{", "\x00", "<<: 1", "rules: {a: b}\n", "rules: [{name: a, burst: {uses: 2, within: 1ns}, verdict: denied}]",
+		"? \n", "- - -", "!!x", "rules: !0 0000", "{", "\x00", "<<: 1", "rules: {a: b}\n", "rules: [{name: a, burst: {uses: 2, within: 1ns}, answer: denied}]",
 	} {
 		f.Add([]byte(text))
 	}

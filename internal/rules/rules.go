@@ -67,8 +67,8 @@ type Conditions struct {
 	// RawSocket: true for uses that open a raw socket, false for all other uses, or a list of socket families: IPv4,
 	// IPv6, packet, XDP.
 	RawSocket *RawSocket `yaml:"raw-socket,omitempty"`
-	// Verdict of the kernel: granted or denied.
-	Verdict Verdict `yaml:"verdict,omitempty"`
+	// Answer of the kernel to the check: granted or denied.
+	Answer KernelAnswer `yaml:"answer,omitempty"`
 	// Classes of the uses. Without classes, a rule matches needs, denied checks that would be needs, and raw sockets.
 	Classes []classify.Class `yaml:"classes,omitempty" jsonschema:"minItems=1"`
 	// NestedUserns: true for uses in a user namespace that the container created, false for all other uses.
@@ -97,13 +97,13 @@ type Burst struct {
 	Within Duration `yaml:"within"`
 }
 
-// Verdict is the kernel's answer.
-type Verdict string
+// KernelAnswer is the kernel's answer to a check.
+type KernelAnswer string
 
-// The verdicts.
+// The answers.
 const (
-	Granted Verdict = "granted"
-	Denied  Verdict = "denied"
+	Granted KernelAnswer = "granted"
+	Denied  KernelAnswer = "denied"
 )
 
 // Frequency selects the uses that a rule alerts on.

@@ -36,7 +36,7 @@ func (r *Rule) summary(m match, count uint64) string {
 
 // countedNoun returns what a burst counts: denials or uses.
 func (r *Rule) countedNoun() string {
-	if r.Verdict == Denied {
+	if r.Answer == Denied {
 		return "denials"
 	}
 	return "uses"

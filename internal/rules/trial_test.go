@@ -53,7 +53,7 @@ func stored(t *testing.T, text string, runs ...profile.Run) File {
 }
 
 func TestDriftMatchesCapabilitiesThatTheProfilesDoNotHave(t *testing.T) {
-	file := stored(t, "rules: [{builtin: drift, profiles: ['o*.json']}, {name: any verdict, profiles: [old.json]}]", run())
+	file := stored(t, "rules: [{builtin: drift, profiles: ['o*.json']}, {name: any answer, profiles: [old.json]}]", run())
 	if warnings, err := file.LoadProfiles(); err != nil || len(warnings) > 0 {
 		t.Fatal(warnings, err)
 	}
@@ -65,7 +65,7 @@ func TestDriftMatchesCapabilitiesThatTheProfilesDoNotHave(t *testing.T) {
 	}{
 		{ping(), "", 0},
 		{ping(chown), "", 0},
-		{ping(chown, denied), "any verdict: never denied in the past", 0},
+		{ping(chown, denied), "any answer: never denied in the past", 0},
 		{ping(func(u *uses.Use) { u.Capability, u.RawSocket, u.Family = capability.SysTime, false, "" }), "both: only denied in the past", 0},
 		{ping(func(u *uses.Use) { u.Capability, u.RawSocket, u.Family = capability.SysAdmin, false, "" }), "both: it was redundant", 0},
 		{ping(func(u *uses.Use) {
@@ -116,26 +116,26 @@ func TestMissingProfilesCauseWarnings(t *testing.T) {
 }
 
 func TestTrialsOfRules(t *testing.T) {
-	const burst = "verdict: denied, burst: "
+	const burst = "answer: denied, burst: "
 	for rule, want := range map[string]string{
-		"capabilities: [MKNOD]":                                                        "passed",
-		"capabilities: [CHOWN]":                                                        "alerts CHOWN",
-		"capabilities: [CHOWN, SYS_ADMIN, NET_RAW]":                                    "alerts CHOWN, alerts NET_RAW",
-		"capabilities: [SYS_ADMIN], classes: [redundant]":                              "alerts SYS_ADMIN",
-		"raw-socket: [IPv4]":                                                           "alerts NET_RAW",
-		"raw-socket: [packet]":                                                         "passed",
-		"raw-socket: true, except: [{images: [httpd]}, {images: [nginx]}]":             "passed, allowed 2 NET_RAW",
-		"verdict: granted, except: [{capabilities: [CHOWN]}]":                          "allowed 1 CHOWN, alerts NET_RAW",
-		"raw-socket: true, executables: [/bin/ping]":                                   "unsure NET_RAW: the executed file is unknown",
-		"raw-socket: true, except: [{executables: [/bin/ping]}]":                       "unsure NET_RAW: the executed file is unknown",
-		"profiles: [old.json]":                                                         "alerts SYS_TIME",
-		"profiles: [old.json], verdict: granted":                                       "passed",
-		burst + "{uses: 31, within: 10s}":                                              "passed",
-		burst + "{uses: 30, within: 10s}":                                              "alerts SYS_TIME",
-		burst + "{uses: 30, within: 1s}":                                               "unsure SYS_TIME: a profile does not contain the times of all uses",
-		burst + "{uses: 5, within: 10s}, except: [{capabilities: [SYS_TIME]}]":         "passed, allowed 1 SYS_TIME",
-		"verdict: granted, burst: {uses: 5, within: 1m}, except: [{raw-socket: true}]": "passed, allowed 1 NET_RAW",
-		"verdict: granted, burst: {uses: 3, within: 1m}, except: [{raw-socket: true}]": "alerts CHOWN, allowed 1 NET_RAW",
+		"capabilities: [MKNOD]":                                                       "passed",
+		"capabilities: [CHOWN]":                                                       "alerts CHOWN",
+		"capabilities: [CHOWN, SYS_ADMIN, NET_RAW]":                                   "alerts CHOWN, alerts NET_RAW",
+		"capabilities: [SYS_ADMIN], classes: [redundant]":                             "alerts SYS_ADMIN",
+		"raw-socket: [IPv4]":                                                          "alerts NET_RAW",
+		"raw-socket: [packet]":                                                        "passed",
+		"raw-socket: true, except: [{images: [httpd]}, {images: [nginx]}]":            "passed, allowed 2 NET_RAW",
+		"answer: granted, except: [{capabilities: [CHOWN]}]":                          "allowed 1 CHOWN, alerts NET_RAW",
+		"raw-socket: true, executables: [/bin/ping]":                                  "unsure NET_RAW: the executed file is unknown",
+		"raw-socket: true, except: [{executables: [/bin/ping]}]":                      "unsure NET_RAW: the executed file is unknown",
+		"profiles: [old.json]":                                                        "alerts SYS_TIME",
+		"profiles: [old.json], answer: granted":                                       "passed",
+		burst + "{uses: 31, within: 10s}":                                             "passed",
+		burst + "{uses: 30, within: 10s}":                                             "alerts SYS_TIME",
+		burst + "{uses: 30, within: 1s}":                                              "unsure SYS_TIME: a profile does not contain the times of all uses",
+		burst + "{uses: 5, within: 10s}, except: [{capabilities: [SYS_TIME]}]":        "passed, allowed 1 SYS_TIME",
+		"answer: granted, burst: {uses: 5, within: 1m}, except: [{raw-socket: true}]": "passed, allowed 1 NET_RAW",
+		"answer: granted, burst: {uses: 3, within: 1m}, except: [{raw-socket: true}]": "alerts CHOWN, allowed 1 NET_RAW",
 	} {
 		file := stored(t, "rules: [{name: r, "+rule+"}]", run(func(r *profile.Run) { r.Uses = r.Uses[:2] }))
 		if _, err := file.LoadProfiles(); err != nil {
@@ -164,7 +164,7 @@ func TestTrialsOfRules(t *testing.T) {
 }
 
 func TestATrialInText(t *testing.T) {
-	file := parsed(t, "rules:\n  - {name: raw, raw-socket: true, except: [{images: [nginx]}]}\n  - {name: x y, verdict: denied}\n  - {name: never, capabilities: [BPF]}\n  - {name: perhaps, executables: [/a]}\n")
+	file := parsed(t, "rules:\n  - {name: raw, raw-socket: true, except: [{images: [nginx]}]}\n  - {name: x y, answer: denied}\n  - {name: never, capabilities: [BPF]}\n  - {name: perhaps, executables: [/a]}\n")
 	hostile := run(func(r *profile.Run) { r.Container.Name = "we\x1bb"; r.Uses = r.Uses[1:3] })
 	var text strings.Builder
 	if err := Test(file, profile.New(hostile)).WriteText(&text); err != nil {

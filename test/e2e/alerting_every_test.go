@@ -12,7 +12,7 @@ func TestRepeatedUsesAreCountedByRules(t *testing.T) {
 rules:
   - {name: every, raw-socket: true, alert: every, cool-down: 1h}
   - {name: first, raw-socket: true}
-  - {name: burst, verdict: denied, burst: {uses: 500, within: 1h}, cool-down: 1h}
+  - {name: burst, answer: denied, burst: {uses: 500, within: 1h}, cool-down: 1h}
 `, "alert-again-*")
 	mustExecute(t, "docker", "run", "--rm", "--name", "alert-again-granted", "bb", "probe", "repeat", "1000", "socket", "2", "3", "1")
 	mustExecute(t, "docker", "run", "--rm", "--name", "alert-again-denied", "--cap-drop=CHOWN", "bb", "sh", "-c", "i=0; while [ $i -lt 600 ]; do chown 5 /tmp 2>/dev/null; i=$((i+1)); done")

@@ -90,7 +90,7 @@ rules:
   - builtin: sys-ptrace
   - builtin: sys-module
   - {name: module-by-name, capabilities: [SYS_MODULE], classes: [irrelevant]}
-  - {builtin: bpf, verdict: denied}
+  - {builtin: bpf, answer: denied}
   - {builtin: denials, burst: {uses: 20, within: 1h}, cool-down: 1h}
 `, "alert-builtin-*")
 	run := func(name string, arguments ...string) {

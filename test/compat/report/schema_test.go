@@ -339,7 +339,7 @@ func goldens(t *testing.T) map[string]map[string]string {
 	all["message"]["notice"] = written(t, func(w io.Writer) error {
 		return printable.WriteJSON(w, sink.Message{Schema: 2, Severity: alert.Critical, Dropped: &alert.Dropped{Sink: "chat"}})
 	})
-	for name, rule := range map[string]string{"all": "verdict: granted, except: [{capabilities: [CHOWN]}]", "executed": "executables: [/bin/ping]", "none": "capabilities: [BPF], containers: [none]"} {
+	for name, rule := range map[string]string{"all": "answer: granted, except: [{capabilities: [CHOWN]}]", "executed": "executables: [/bin/ping]", "none": "capabilities: [BPF], containers: [none]"} {
 		file, err := rules.Parse("rules.yaml", []byte("rules: [{name: a, "+rule+"}]"))
 		if err != nil {
 			t.Fatal(err)
@@ -484,29 +484,29 @@ func TestPolicySchemaIsAsStrictAsTheParser(t *testing.T) {
 func TestRulesSchemaIsAsStrictAsTheParser(t *testing.T) {
 	compiled := compiled(t, "rules")
 	for rule, valid := range map[string]bool{
-		`{"name": "a", "severity": "info", "capabilities": ["NET_RAW", "cap_chown", 41], "raw-socket": true, "verdict": "granted", "classes": ["required"]}`:    true,
+		`{"name": "a", "severity": "info", "capabilities": ["NET_RAW", "cap_chown", 41], "raw-socket": true, "answer": "granted", "classes": ["required"]}`:     true,
 		`{"name": "a", "raw-socket": ["packet"], "nested-userns": false, "containers": ["a"], "images": ["b"], "labels": ["c"], "services": ["d"]}`:             true,
 		`{"name": "a", "namespaces": ["a"], "executables": ["/b"], "alert": "every", "cool-down": "1h30m", "except": [{"images": ["c"], "raw-socket": false}]}`: true,
-		`{"builtin": "drift", "profiles": ["a*"]}`:                              true,
-		`{"builtin": "denials", "burst": {"uses": 5, "within": "1.5s"}}`:        true,
-		`{"name": "a", "severity": "high", "verdict": "granted"}`:               false,
-		`{"name": "a", "capabilities": "NET_RAW"}`:                              false,
-		`{"name": "a", "capabilities": []}`:                                     false,
-		`{"name": "a", "capabilities": [64]}`:                                   false,
-		`{"name": "a", "raw-socket": ["ipv4"]}`:                                 false,
-		`{"name": "a", "raw-socket": "yes"}`:                                    false,
-		`{"name": "a", "verdict": "refused"}`:                                   false,
-		`{"name": "a", "classes": ["needed"]}`:                                  false,
-		`{"name": "a", "nested-userns": "no"}`:                                  false,
-		`{"name": "a", "image": ["b"]}`:                                         false,
-		`{"name": "a", "images": "b"}`:                                          false,
-		`{"name": "a", "verdict": "granted", "alert": "once"}`:                  false,
-		`{"name": "a", "verdict": "granted", "cool-down": "10"}`:                false,
-		`{"name": "a", "verdict": "granted", "cool-down": 10}`:                  false,
-		`{"name": "a", "verdict": "granted", "burst": {"uses": 5}}`:             false,
-		`{"name": "a", "verdict": "granted", "burst": {"uses": 5, "in": "1s"}}`: false,
-		`{"name": "a", "verdict": "granted", "except": {"images": ["b"]}}`:      false,
-		`{"name": "a", "verdict": "granted", "except": [{"name": "b"}]}`:        false,
+		`{"builtin": "drift", "profiles": ["a*"]}`:                             true,
+		`{"builtin": "denials", "burst": {"uses": 5, "within": "1.5s"}}`:       true,
+		`{"name": "a", "severity": "high", "answer": "granted"}`:               false,
+		`{"name": "a", "capabilities": "NET_RAW"}`:                             false,
+		`{"name": "a", "capabilities": []}`:                                    false,
+		`{"name": "a", "capabilities": [64]}`:                                  false,
+		`{"name": "a", "raw-socket": ["ipv4"]}`:                                false,
+		`{"name": "a", "raw-socket": "yes"}`:                                   false,
+		`{"name": "a", "answer": "refused"}`:                                   false,
+		`{"name": "a", "classes": ["needed"]}`:                                 false,
+		`{"name": "a", "nested-userns": "no"}`:                                 false,
+		`{"name": "a", "image": ["b"]}`:                                        false,
+		`{"name": "a", "images": "b"}`:                                         false,
+		`{"name": "a", "answer": "granted", "alert": "once"}`:                  false,
+		`{"name": "a", "answer": "granted", "cool-down": "10"}`:                false,
+		`{"name": "a", "answer": "granted", "cool-down": 10}`:                  false,
+		`{"name": "a", "answer": "granted", "burst": {"uses": 5}}`:             false,
+		`{"name": "a", "answer": "granted", "burst": {"uses": 5, "in": "1s"}}`: false,
+		`{"name": "a", "answer": "granted", "except": {"images": ["b"]}}`:      false,
+		`{"name": "a", "answer": "granted", "except": [{"name": "b"}]}`:        false,
 	} {
 		text := `{"rules": [` + rule + `], "sinks": {"any": ["thing"]}}`
 		if err := compiled.Validate(instance(t, text)); (err == nil) != valid {

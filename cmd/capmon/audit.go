@@ -17,6 +17,7 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/store"
 	"github.com/capmon/capmon/monitor"
 )
@@ -73,7 +74,7 @@ The exit code is 1 if a container fails.`,
 	flags.DurationVar(&a.thresholds.Observed, "min-observed", 10*time.Minute, "a capability counts as unused only if capmon observed the workload for at least this `DURATION`")
 	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the `DURATION` for NET_RAW and for risky capabilities such as SYS_ADMIN, instead of --min-observed")
 	flags.IntVar(&a.thresholds.Runs, "min-runs", 1, "a capability counts as unused only if capmon observed at least `N` runs")
-	flags.BoolVar(&a.thresholds.AnyStart, "any-start", false, "do not require that capmon saw the start of the container")
+	flags.BoolVar(&a.thresholds.EvenIfStartUnseen, settings.EvenIfStartUnseen, false, "do not require that capmon saw the start of the container")
 	return cmd
 }
 

@@ -61,14 +61,14 @@ func writeJSON(out io.Writer, audit Audit) error {
 		Rules      []findings.Rule `json:"rules"`
 		Thresholds jsonThresholds  `json:"thresholds"`
 		Audit
-	}{schema, Rules(), jsonThresholds{t.Observed.Seconds(), t.ObservedRisky.Seconds(), t.Runs, t.AnyStart}, audit})
+	}{schema, Rules(), jsonThresholds{t.Observed.Seconds(), t.ObservedRisky.Seconds(), t.Runs, t.EvenIfStartUnseen}, audit})
 }
 
 type jsonThresholds struct {
-	Observed      float64 `json:"observedSeconds"`
-	ObservedRisky float64 `json:"observedRiskySeconds"`
-	Runs          int     `json:"runs"`
-	AnyStart      bool    `json:"anyStart"`
+	Observed          float64 `json:"observedSeconds"`
+	ObservedRisky     float64 `json:"observedRiskySeconds"`
+	Runs              int     `json:"runs"`
+	EvenIfStartUnseen bool    `json:"evenIfStartUnseen"`
 }
 
 // findings returns the audit in a form for CSV, SARIF and JUnit.

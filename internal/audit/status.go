@@ -20,8 +20,8 @@ type Thresholds struct {
 	Observed, ObservedRisky time.Duration
 	// Runs is how many runs capmon must have observed.
 	Runs int
-	// AnyStart removes the requirement that capmon saw the start of the container.
-	AnyStart bool
+	// EvenIfStartUnseen removes the requirement that capmon saw the start of the container.
+	EvenIfStartUnseen bool
 }
 
 // risky contains the capabilities that allow a process to escape from the container or to change the host. None of them
@@ -232,7 +232,7 @@ func (e evidence) gaps() []string {
 	for _, reason := range s.Incomplete {
 		gaps = append(gaps, "the observation is incomplete: "+reason)
 	}
-	if why := s.StartUnseen(); why != "" && !e.thresholds.AnyStart {
+	if why := s.StartUnseen(); why != "" && !e.thresholds.EvenIfStartUnseen {
 		gaps = append(gaps, why+": capmon does not know what it needs only when it starts")
 	}
 	if len(s.Unexamined) > 0 {

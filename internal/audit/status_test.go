@@ -135,7 +135,7 @@ func TestStatuses(t *testing.T) {
 		{"more runs required", granted("CHOWN", "KILL"), with(long, nil), func(t *Thresholds) { t.Runs = 2 }, findings.Manual, "1 of its runs were observed, fewer than the required 2", false, "?"},
 
 		{"the start was not seen", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), nil, findings.Manual, "capmon did not see the start of the container", false, "?"},
-		{"any start is accepted", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), func(t *Thresholds) { t.AnyStart = true }, findings.Fail, "SYS_ADMIN", true, "CHOWN"},
+		{"any start is accepted", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), func(t *Thresholds) { t.EvenIfStartUnseen = true }, findings.Fail, "SYS_ADMIN", true, "CHOWN"},
 		{"the default, the start not seen", web(nil), with(long, func(r *profile.Run) { r.Existed = true }), nil, findings.Fail, "capmon did not see the start of the container", false, "CHOWN"},
 		{"an incomplete observation", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"the map was full"} }), nil, findings.Manual, "incomplete: the map was full", false, "?"},
 		{"programs that ended too soon", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Unexamined = []string{"/bin/ping"} }), nil, findings.Manual, "/bin/ping", false, "?"},

@@ -257,7 +257,7 @@ services:
 				t.Errorf("%s: %q, want %q", name, c.Reasons, want)
 			}
 		}
-		if c := auditAs(t, 1, append(args, "--any-start")...); c.Containers[0].Name != "audit-noraw" || c.Containers[0].Status != "fail" {
+		if c := auditAs(t, 1, append(args, "--even-if-start-unseen")...); c.Containers[0].Name != "audit-noraw" || c.Containers[0].Status != "fail" {
 			t.Errorf("%+v", c.Containers)
 		}
 	})

@@ -128,7 +128,7 @@ func TestWrongCachedCallSitesAreDetected(t *testing.T) {
 	}
 	await(t, directory, "done")
 	s := snapshot(t, m)
-	if s.Losses.Chains == 0 || !s.Losses.Any() {
+	if s.Losses.WrongCachedSites == 0 || !s.Losses.Any() {
 		t.Errorf("no wrong call site was detected: %+v", s.Losses)
 	}
 	before := countInCaches(t, m, c.Cgroup)

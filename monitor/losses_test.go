@@ -125,7 +125,7 @@ func TestTooDeepContainersAreCounted(t *testing.T) {
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
 	cgroups := tree.check(append(below(maxDepth+1), randomID())...)
-	if recorded, losses := tree.recorded(m, cgroups), snapshot(t, m).Losses; len(recorded) > 0 || losses.TooDeep == 0 {
+	if recorded, losses := tree.recorded(m, cgroups), snapshot(t, m).Losses; len(recorded) > 0 || losses.CgroupTooDeep == 0 {
 		t.Errorf("recorded %v, losses %+v", recorded, losses)
 	}
 }

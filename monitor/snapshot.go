@@ -69,19 +69,19 @@ type Losses struct {
 	Executions uint64 `json:",omitempty"`
 	// Calls counts the system calls (selected, lifted or without a check) that could not be recorded.
 	Calls uint64 `json:",omitempty"`
-	// TooDeep counts the checks in cgroups that are nested too deeply to be followed to the root.
-	TooDeep uint64 `json:",omitempty"`
+	// CgroupTooDeep counts the checks in cgroups that are nested too deeply to be followed to the root.
+	CgroupTooDeep uint64 `json:",omitempty"`
 	// TaskStates counts the tasks whose phase could not be stored.
 	TaskStates uint64 `json:",omitempty"`
 	// Skipped counts the runs of a program that the kernel skipped because the program was already running on that CPU.
 	Skipped uint64 `json:",omitempty"`
-	// NoSite counts the checks that were recorded without their call site.
-	NoSite uint64 `json:",omitempty"`
-	// Chains counts how often a cached call site differed from the result of a stack walk. After the first time, the
-	// programs walk the stack at every check.
-	Chains uint64 `json:",omitempty"`
-	// Verdicts counts the checks where the computed answer differed from the kernel's.
-	Verdicts uint64 `json:",omitempty"`
+	// NoCallSite counts the checks that were recorded without their call site.
+	NoCallSite uint64 `json:",omitempty"`
+	// WrongCachedSites counts how often a cached call site differed from the result of a stack walk. After the first
+	// time, the programs walk the stack at every check.
+	WrongCachedSites uint64 `json:",omitempty"`
+	// AnswerMismatches counts the checks where the computed answer differed from the kernel's.
+	AnswerMismatches uint64 `json:",omitempty"`
 }
 
 // Any reports whether anything was lost.
@@ -263,16 +263,16 @@ func (m *Monitor) losses() (Losses, error) {
 	// For these skipped runs a fallback ran, so they are not losses.
 	skipped -= min(skipped, counters[bpf.CapmonCounterCOUNTER_FALLBACK_RUNS]-m.carriedOver.counters[bpf.CapmonCounterCOUNTER_FALLBACK_RUNS])
 	return Losses{
-		Checks:     counters[bpf.CapmonCounterCOUNTER_CHECKS_FULL],
-		Containers: counters[bpf.CapmonCounterCOUNTER_CONTAINERS_FULL],
-		Calls:      counters[bpf.CapmonCounterCOUNTER_CALLS_FULL],
-		Executions: counters[bpf.CapmonCounterCOUNTER_EXECUTIONS_FULL],
-		TooDeep:    counters[bpf.CapmonCounterCOUNTER_CGROUP_DEPTH],
-		TaskStates: counters[bpf.CapmonCounterCOUNTER_TASK_STATE_FULL],
-		NoSite:     counters[bpf.CapmonCounterCOUNTER_NO_CALL_SITE],
-		Chains:     counters[bpf.CapmonCounterCOUNTER_WRONG_CHAINS],
-		Verdicts:   counters[bpf.CapmonCounterCOUNTER_ANSWER_MISMATCH],
-		Skipped:    skipped + m.carriedOver.skipped,
+		Checks:           counters[bpf.CapmonCounterCOUNTER_CHECKS_FULL],
+		Containers:       counters[bpf.CapmonCounterCOUNTER_CONTAINERS_FULL],
+		Calls:            counters[bpf.CapmonCounterCOUNTER_CALLS_FULL],
+		Executions:       counters[bpf.CapmonCounterCOUNTER_EXECUTIONS_FULL],
+		CgroupTooDeep:    counters[bpf.CapmonCounterCOUNTER_CGROUP_DEPTH],
+		TaskStates:       counters[bpf.CapmonCounterCOUNTER_TASK_STATE_FULL],
+		NoCallSite:       counters[bpf.CapmonCounterCOUNTER_NO_CALL_SITE],
+		WrongCachedSites: counters[bpf.CapmonCounterCOUNTER_WRONG_CHAINS],
+		AnswerMismatches: counters[bpf.CapmonCounterCOUNTER_ANSWER_MISMATCH],
+		Skipped:          skipped + m.carriedOver.skipped,
 	}, err
 }
 

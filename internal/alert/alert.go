@@ -3,6 +3,8 @@ package alert
 
 import (
 	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -84,6 +86,29 @@ type Loss struct {
 	Losers []Loser `json:"losers"`
 	// Number of further containers that lost something.
 	MoreLosers int `json:"moreLosers,omitempty"`
+}
+
+// UnmarshalJSON reads a loss in JSON. It also reads the former names of the counters, which old databases and spools
+// contain.
+func (l *Loss) UnmarshalJSON(text []byte) error {
+	type loss Loss // without this method
+	var former struct{ Lost, Total formerLosses }
+	if err := errors.Join(json.Unmarshal(text, (*loss)(l)), json.Unmarshal(text, &former)); err != nil {
+		return err
+	}
+	former.Lost.addTo(&l.Lost)
+	former.Total.addTo(&l.Total)
+	return nil
+}
+
+// formerLosses has the counters of [monitor.Losses] that have got other names.
+type formerLosses struct{ TooDeep, NoSite, Chains, Verdicts uint64 }
+
+func (f formerLosses) addTo(l *monitor.Losses) {
+	l.CgroupTooDeep += f.TooDeep
+	l.NoCallSite += f.NoSite
+	l.WrongCachedSites += f.Chains
+	l.AnswerMismatches += f.Verdicts
 }
 
 // Loser is a container that lost checks, executions or system calls.

@@ -106,7 +106,7 @@ func (m *metrics) container(s profile.Summary, gauge func(*prometheus.Desc, floa
 	export(m.denied, settings.Names(s.Denied()))
 }
 
-// snake returns a Go name in snake case: TooDeep becomes too_deep.
+// snake returns a Go name in snake case: NoCallSite becomes no_call_site.
 func snake(name string) string {
 	var out strings.Builder
 	for i, r := range name {

@@ -286,12 +286,12 @@ func LossTexts(l monitor.Losses) []string {
 	add(l.Containers, "%d checks came from containers that did not fit in the kernel map of containers (--max-containers)")
 	add(l.Executions, "%d executions of programs did not fit in the kernel map of executions: file capabilities of these programs are unknown")
 	add(l.Calls, "%d system calls that may need a capability without a check did not fit in the kernel map of system calls")
-	add(l.TooDeep, "%d checks came from cgroups that are nested too deeply: capmon cannot find their containers")
+	add(l.CgroupTooDeep, "%d checks came from cgroups that are nested too deeply: capmon cannot find their containers")
 	add(l.TaskStates, "capmon could not store the phase of %d tasks: it may count runtime setup as workload")
 	add(l.Skipped, "the kernel skipped %d runs of capmon's eBPF programs, because the same program was already running on that CPU: checks may be missing")
-	add(l.NoSite, "%d checks were recorded without their call site")
-	add(l.Chains, "the cached call site was wrong in %d of the checks that capmon compared, and may be wrong in others")
-	add(l.Verdicts, "%d checks had a result that differs from the result that capmon computed from the credentials")
+	add(l.NoCallSite, "%d checks were recorded without their call site")
+	add(l.WrongCachedSites, "the cached call site was wrong in %d of the checks that capmon compared, and may be wrong in others")
+	add(l.AnswerMismatches, "%d checks had a result that differs from the result that capmon computed from the credentials")
 	return reasons
 }
 

@@ -123,12 +123,12 @@ func TestEveryLossIsReported(t *testing.T) {
 		{executions: 3, want: []string{"file capabilities of the programs of 3 executions are unknown"}},
 		{calls: 3, want: []string{"3 system calls of this container that may need a capability"}},
 		{losses: monitor.Losses{Containers: 2}, want: []string{"2 checks came from containers that did not fit"}},
-		{losses: monitor.Losses{TooDeep: 2}, want: []string{"2 checks came from cgroups that are nested too deep"}},
+		{losses: monitor.Losses{CgroupTooDeep: 2}, want: []string{"2 checks came from cgroups that are nested too deep"}},
 		{losses: monitor.Losses{TaskStates: 2}, want: []string{"could not store the phase of 2 tasks"}},
 		{losses: monitor.Losses{Skipped: 2}, want: []string{"the kernel skipped 2 runs"}},
-		{losses: monitor.Losses{Chains: 1}, want: []string{"the cached call site was wrong in 1 of the checks that capmon compared"}},
-		{losses: monitor.Losses{NoSite: 2}, want: []string{"2 checks were recorded without their call site"}},
-		{losses: monitor.Losses{Verdicts: 2}, want: []string{"2 checks had a result that differs"}},
+		{losses: monitor.Losses{WrongCachedSites: 1}, want: []string{"the cached call site was wrong in 1 of the checks that capmon compared"}},
+		{losses: monitor.Losses{NoCallSite: 2}, want: []string{"2 checks were recorded without their call site"}},
+		{losses: monitor.Losses{AnswerMismatches: 2}, want: []string{"2 checks had a result that differs"}},
 		{losses: monitor.Losses{Checks: 1, Skipped: 3}, lost: 1, want: []string{"1 checks of this", "the kernel skipped 3 runs"}},
 	} {
 		c := seen()

@@ -14,6 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/uses"
+	"github.com/capmon/capmon/monitor"
 )
 
 const (
@@ -33,7 +34,8 @@ func TestADatabaseOfTheFirstSchemaIsUpgraded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec(string(dump)); err != nil {
+	withLosses := strings.Replace(string(dump), `"total":{}`, `"total":{"Checks":1,"TooDeep":2,"NoSite":3,"Chains":4,"Verdicts":5}`, 1)
+	if _, err := db.Exec(withLosses); err != nil {
 		t.Fatal(err)
 	}
 	db.Close()
@@ -51,6 +53,10 @@ func TestADatabaseOfTheFirstSchemaIsUpgraded(t *testing.T) {
 	}
 	if use := alerts[0].Use; alerts[0].Schema != alert.Schema || use.Schema != uses.Schema || use.Class != classify.NestedUserns {
 		t.Errorf("alert %+v", alerts[0])
+	}
+	losses := monitor.Losses{Checks: 1, CgroupTooDeep: 2, NoCallSite: 3, WrongCachedSites: 4, AnswerMismatches: 5}
+	if loss := alerts[1].Loss; loss == nil || loss.Total != losses || loss.Lost.Any() {
+		t.Errorf("the losses under their former names: %+v", loss)
 	}
 	classes, err := values(t.Context(), s.db, "SELECT DISTINCT class FROM uses WHERE class NOT IN ('required', 'soft') ORDER BY class")
 	if want := [][]any{{"denied"}, {"implicit"}, {"irrelevant"}, {"long-setup"}, {"nested-userns"}, {"other-credential"}, {"redundant"}, {"tolerated"}}; err != nil || !cmp.Equal(classes, want) {

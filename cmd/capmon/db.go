@@ -28,7 +28,9 @@ func newDB() *cobra.Command {
 serve and capmon db import have saved. capmon report, flags, diff, check, merge and
 audit read the database if you name no files.`,
 		Args: subcommandsOnly,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("no subcommand: run capmon db import, alerts, info, check, backup or prune")
+		},
 	}
 	registerDB(cmd.PersistentFlags(), &path)
 	cmd.AddCommand(newImport(&path), newAlerts(&path), newInfo(&path), newCheckDB(&path), newBackup(&path), newPrune(&path))

@@ -21,14 +21,14 @@ func Write(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	if err := write(draft.file); err != nil {
+	if err := write(draft); err != nil {
 		return errors.Join(err, draft.discard())
 	}
-	if err := errors.Join(draft.file.Sync(), draft.file.Close()); err != nil {
+	if err := errors.Join(draft.named(draft.file.Sync()), draft.named(draft.file.Close())); err != nil {
 		return errors.Join(err, draft.discard())
 	}
 	if err := os.Rename(draft.file.Name(), draft.target); err != nil {
-		return errors.Join(err, draft.discard())
+		return errors.Join(draft.named(err), draft.discard())
 	}
 	return SyncDirectory(filepath.Dir(draft.target))
 }
@@ -56,10 +56,29 @@ func SyncDirectory(path string) error {
 	return errors.Join(err, directory.Close())
 }
 
-// draft is the new file that will replace target.
+// draft is the new file that will replace target. path is the path that the caller gave. Errors contain this path,
+// because the caller does not know the draft.
 type draft struct {
-	file   *os.File
-	target string
+	file         *os.File
+	target, path string
+}
+
+func (d draft) Write(data []byte) (int, error) {
+	n, err := d.file.Write(data)
+	return n, d.named(err)
+}
+
+// named returns an error of the draft as an error of path.
+func (d draft) named(err error) error {
+	var of *os.PathError
+	var rename *os.LinkError
+	switch {
+	case errors.As(err, &of):
+		return &os.PathError{Op: of.Op, Path: d.path, Err: of.Err}
+	case errors.As(err, &rename):
+		return &os.PathError{Op: "replace", Path: d.path, Err: rename.Err}
+	}
+	return err
 }
 
 func (d draft) discard() error {
@@ -79,15 +98,15 @@ func newDraft(path string) (draft, error) {
 	}
 	name := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+"-"+rand.Text())
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	d := draft{file, target, path}
 	if err != nil {
-		return draft{}, err
+		return draft{}, d.named(err)
 	}
-	d := draft{file, target}
 	if existing == nil {
 		return d, nil
 	}
 	// The mode is set last, because a change of the owner clears bits of the mode.
-	if err := errors.Join(keepOwner(file, existing), file.Chmod(existing.Mode())); err != nil {
+	if err := errors.Join(keepOwner(file, existing), d.named(file.Chmod(existing.Mode()))); err != nil {
 		return draft{}, errors.Join(err, d.discard())
 	}
 	return d, nil

@@ -114,6 +114,34 @@ func TestOnlyRegularFilesAreAccepted(t *testing.T) {
 	wantAlone(t, directory, "link", "dangling")
 }
 
+func TestErrorsNameTheGivenFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none", "file")
+	full := filepath.Join(t.TempDir(), "full")
+	for want, err := range map[string]error{
+		"open " + path + ": no such file or directory": Write(path, text("a")),
+		"write " + full + ": file too large":           limited(t, func() error { return Write(full, text("a")) }),
+	} {
+		if err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	wantAlone(t, filepath.Dir(full))
+}
+
+// limited calls a function while no file can grow.
+func limited(t *testing.T, call func() error) error {
+	t.Helper()
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before)
+	return call()
+}
+
 func TestFailureKeepsTheOldContents(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "old")
 	if err := os.WriteFile(path, []byte("a"), 0o600); err != nil {

@@ -37,14 +37,14 @@ type Options struct {
 // Choice names a container, service or image in the earlier profile, and its counterpart in the later profile.
 type Choice struct{ Before, After string }
 
-// ParseChoice parses NAME, for the same name in both profiles, or NAME=NAME.
+// ParseChoice parses NAME, for the same name in both profiles, or BEFORE=AFTER.
 func ParseChoice(s string) (Choice, error) {
 	before, after, two := strings.Cut(s, "=")
 	if !two {
 		after = before
 	}
 	if before == "" || after == "" {
-		return Choice{}, fmt.Errorf("invalid choice %q: give a name that is in both profiles, or OLD=NEW", s)
+		return Choice{}, fmt.Errorf("invalid choice %q: give a name that is in both profiles, or BEFORE=AFTER", s)
 	}
 	return Choice{before, after}, nil
 }

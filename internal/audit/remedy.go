@@ -35,8 +35,8 @@ type Remedy struct {
 	// commands that remove the old one.
 	Back    []string `json:"back,omitempty"`
 	Discard []string `json:"discard,omitempty"`
-	// Withheld describes how to fill in the values that Run, Observe and Prove lack because they may be secret, one step
-	// in each element. If the values are missing from Run or Observe, Untranslated contains an element for them.
+	// Withheld describes how to fill in the values that Run, Observe and Prove lack because they may be secret, one
+	// step in each element. If the values are missing from Run or Observe, Untranslated contains an element for them.
 	Withheld []string `json:"withheld,omitempty"`
 	// Service is the command that changes the swarm service. Compose contains the lines for the Compose file, and Up is
 	// the command that applies them.

@@ -10,8 +10,8 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// ContainerRecord is what the kernel recorded about one run of a container. If a container is started again, it gets a new
-// cgroup, and so another ContainerRecord with the same ID.
+// ContainerRecord is what the kernel recorded about one run of a container. If a container is started again, it gets a
+// new cgroup, and so another ContainerRecord with the same ID.
 type ContainerRecord struct {
 	// Cgroup is the kernfs id of the container's topmost cgroup. It is unique until the host restarts.
 	Cgroup uint64

@@ -28,8 +28,8 @@ const (
 	maxDelay = 5 * time.Second
 )
 
-// Evaluator evaluates rules. It loses no use: the counts of a rule's alerts and of the uses that it still holds back add
-// up to the uses that match the rule. It is not safe for concurrent use.
+// Evaluator evaluates rules. It loses no use: the counts of a rule's alerts and of the uses that it still holds back
+// add up to the uses that match the rule. It is not safe for concurrent use.
 type Evaluator struct {
 	rules        []Rule
 	states       map[key]*state

@@ -42,6 +42,7 @@ func TestRights(t *testing.T) {
 // The tests run where profiling works.
 func TestThisHostWorks(t *testing.T) {
 	testutil.NeedRoot(t)
+	testutil.NeedDocker(t)
 	findings := Examine(t.Context(), Options{})
 	if !Works(findings) {
 		t.Errorf("%+v", findings)

@@ -18,6 +18,7 @@ import (
 // Ended containers may be saved before the observer finds the checks without an event.
 func TestMissedChecksOfEndedContainersAreReportedBeforeRemoval(t *testing.T) {
 	testutil.NeedRoot(t)
+	testutil.NeedDocker(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	recorded := &recorder{late: make(map[string]bool), saved: make(map[string]bool)}

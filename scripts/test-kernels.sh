@@ -40,7 +40,7 @@ fill() {
 	cp scripts/workloads/*.[ch] "$directory/scripts/workloads"
 	cp -r test/e2e/testdata "$directory/test/e2e"
 	cp -r packaging docs "$directory"
-	cat >"$directory/test" <<-'END'
+	cat >"$directory/run-tests" <<-'END'
 		set -eu
 		export CAPMON_E2E=1 CAPMON_GUEST=$1 CAPMON_BINARY=$PWD/capmon CAPMON_PROGRAMS=$PWD
 		shift
@@ -93,7 +93,7 @@ test_guest() {
 	fi
 	echo "$1: running the tests"
 	# shellcheck disable=SC2046 # the options are separate words
-	if scripts/vm.sh run "$1" "$work/$arch" env CAPMON_DAEMON_JSON="$daemon" scripts/dockerd.sh run /var/tmp/docker -- sh test "$1" $(options "$1") >"$work/$1.log" 2>&1; then
+	if scripts/vm.sh run "$1" "$work/$arch" env CAPMON_DAEMON_JSON="$daemon" scripts/dockerd.sh run /var/tmp/docker -- sh run-tests "$1" $(options "$1") >"$work/$1.log" 2>&1; then
 		mv "$work/$1.log" "$file"
 		echo "$1: passed"
 		return

@@ -56,7 +56,7 @@ func bench(t *testing.T, args ...string) string {
 // The report has all containers that live for milliseconds, with exactly the checks that they made. make soak runs this
 // for minutes.
 func TestChurn(t *testing.T) {
-	if out := bench(t, "churn", "--capmon", built, "--for", "5s"); !strings.Contains(out, "the report has all of them") {
+	if out := bench(t, "churn", "--capmon", built, "--for", "5s"); !strings.Contains(out, "the report has all of these containers by name") {
 		t.Error(out)
 	}
 }

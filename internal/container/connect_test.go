@@ -79,7 +79,7 @@ func TestEndpointIsThatOfTheDockerCommand(t *testing.T) {
 		{"TLS with the wrong certificates", []string{"DOCKER_HOST=" + address, "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH=" + empty}, "error: choosing the Docker engine:"},
 		{"no such context", []string{"DOCKER_CONTEXT=nope", "DOCKER_CONFIG=" + configured}, `error: choosing the Docker engine: `},
 		{"invalid address", []string{"DOCKER_HOST=what://is this"}, "error: choosing the Docker engine: "},
-		{"no socket", []string{"DOCKER_HOST=unix://" + empty + "/docker.sock"}, "unreachable: cannot reach Docker at unix://" + empty + "/docker.sock: dial unix " + empty + "/docker.sock: connect: no such file or directory; is it running"},
+		{"no socket", []string{"DOCKER_HOST=unix://" + empty + "/docker.sock"}, "unreachable: cannot reach Docker at unix://" + empty + "/docker.sock: dial unix " + empty + "/docker.sock: connect: no such file or directory; start Docker, or correct DOCKER_HOST or the docker context"},
 		{"no listener", []string{"DOCKER_HOST=tcp://" + closed.Addr().String()}, "unreachable: cannot reach Docker at tcp://" + closed.Addr().String() + ": dial tcp"},
 		{"not Docker", []string{"DOCKER_HOST=tcp://" + notDocker.Listener.Addr().String()}, "unreachable: cannot reach Docker at tcp://" + notDocker.Listener.Addr().String()},
 	} {

@@ -62,26 +62,27 @@ type ContainerRecord struct {
 // Losses counts what could not be recorded, for the whole host. After a loss, capmon cannot be sure that a capability
 // is unused. The zero value means that nothing was lost.
 type Losses struct {
-	// Checks counts the checks that did not fit in the map of checks. Containers counts the checks whose container did
-	// not fit in the map of containers.
-	Checks, Containers uint64 `json:",omitempty"`
+	// Checks counts the checks that did not fit in the map of checks.
+	Checks uint64 `json:"checks,omitempty"`
+	// Containers counts the checks whose container did not fit in the map of containers.
+	Containers uint64 `json:"containers,omitempty"`
 	// Executions counts the executions of programs that could not be recorded.
-	Executions uint64 `json:",omitempty"`
+	Executions uint64 `json:"executions,omitempty"`
 	// Calls counts the system calls (selected, lifted or without a check) that could not be recorded.
-	Calls uint64 `json:",omitempty"`
+	Calls uint64 `json:"calls,omitempty"`
 	// CgroupTooDeep counts the checks in cgroups that are nested too deeply to be followed to the root.
-	CgroupTooDeep uint64 `json:",omitempty"`
+	CgroupTooDeep uint64 `json:"cgroupTooDeep,omitempty"`
 	// TaskStates counts the tasks whose phase could not be stored.
-	TaskStates uint64 `json:",omitempty"`
+	TaskStates uint64 `json:"taskStates,omitempty"`
 	// Skipped counts the runs of a program that the kernel skipped because the program was already running on that CPU.
-	Skipped uint64 `json:",omitempty"`
+	Skipped uint64 `json:"skipped,omitempty"`
 	// NoCallSite counts the checks that were recorded without their call site.
-	NoCallSite uint64 `json:",omitempty"`
+	NoCallSite uint64 `json:"noCallSite,omitempty"`
 	// WrongCachedSites counts how often a cached call site differed from the result of a stack walk. After the first
 	// time, the programs walk the stack at every check.
-	WrongCachedSites uint64 `json:",omitempty"`
+	WrongCachedSites uint64 `json:"wrongCachedSites,omitempty"`
 	// AnswerMismatches counts the checks where the computed answer differed from the kernel's.
-	AnswerMismatches uint64 `json:",omitempty"`
+	AnswerMismatches uint64 `json:"answerMismatches,omitempty"`
 }
 
 // Any reports whether anything was lost.

@@ -89,7 +89,7 @@ type Loss struct {
 }
 
 // UnmarshalJSON reads a loss in JSON. It also reads the former names of the counters, which old databases and spools
-// contain.
+// contain. Former names that differ only in case need no code, because package json ignores the case of names.
 func (l *Loss) UnmarshalJSON(text []byte) error {
 	type loss Loss // without this method
 	var former struct{ Lost, Total formerLosses }

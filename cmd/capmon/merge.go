@@ -33,7 +33,7 @@ select runs from files and from the database.`,
 				return err
 			}
 			if err := settings.RequireStarts(settings.Containers(sum)); err != nil { // capmon flags rejects such a profile
-				fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %v\n", err)
+				fmt.Fprint(cmd.ErrOrStderr(), prefixed(err.Error()))
 			}
 			if output == standardOutput {
 				return profile.Encode(cmd.OutOrStdout(), sum)

@@ -37,8 +37,11 @@ func (n notices) printError(text string) {
 		_ = writeNotice(zapcore.ErrorLevel, text)
 		return
 	}
-	_, _ = io.WriteString(os.Stderr, prefix+printable.Lines(text)+"\n")
+	_, _ = io.WriteString(os.Stderr, prefixed(printable.Lines(text)))
 }
+
+// prefixed returns the lines of a text, each with the prefix and a line feed.
+func prefixed(text string) string { return prefix + strings.ReplaceAll(text, "\n", "\n"+prefix) + "\n" }
 
 // onTerminal reports whether notices go to a terminal, where capmon can overwrite a line.
 func onTerminal(out io.Writer) bool {

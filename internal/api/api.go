@@ -267,6 +267,9 @@ func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 		settings.AcceptAnyStart(all)
 	}
 	text, notes, err := target.Settings(all, style)
+	if unseen := (*settings.StartUnseenError)(nil); errors.As(err, &unseen) {
+		err = errors.New(unseen.Explain(settings.EvenIfStartUnseen + "=true"))
+	}
 	if err != nil {
 		problem(w, http.StatusConflict, err)
 		return

@@ -49,7 +49,8 @@ func securityContext(c changes) string {
 func podNotes(c changes) []string {
 	notes := []string{podSecurity(c.add)}
 	if !c.add.Empty() {
-		notes = append(notes, "processes of root get the added capabilities. Processes of other users (runAsUser) get them only through a set-user-ID program or a file that carries them, and not with allowPrivilegeEscalation: false")
+		notes = append(notes, "only processes of root get the added capabilities",
+			"others (runAsUser) get them through a set-user-ID program or file capabilities, unless allowPrivilegeEscalation is false")
 	}
 	return notes
 }

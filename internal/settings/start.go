@@ -26,14 +26,18 @@ type StartUnseenError struct {
 	Labels, Reasons, Starts []string
 }
 
-func (e *StartUnseenError) Error() string {
-	const why = "the needs at the start are unknown, and a container may fail to start with a list that lacks them; " +
-		"capmon flags --" + EvenIfStartUnseen + " prints the list anyway"
+// Error returns three lines. The last one names the option of commands that prints the lists anyway.
+func (e *StartUnseenError) Error() string { return e.Explain("--" + EvenIfStartUnseen) }
+
+// Explain returns the same text as Error, with another option.
+func (e *StartUnseenError) Explain(option string) string {
 	if len(e.Labels) == 1 {
-		return fmt.Sprintf("%s: %s: %s (%s)", e.Labels[0], e.Reasons[0], e.Starts[0], why)
+		return fmt.Sprintf("%s: %s: the list may be too short for a start\nto record a start: %s\nto print the list anyway: %s",
+			e.Labels[0], e.Reasons[0], e.Starts[0], option)
 	}
-	return fmt.Sprintf("capmon did not see the starts of %d containers: start new containers while capmon watches, or choose other containers: %s (%s)",
-		len(e.Labels), profile.Names(e.Labels), why)
+	return fmt.Sprintf("capmon did not see the starts of %d containers: their lists may be too short for a start: %s\n"+
+		"to record starts: start new containers while capmon serve records, or choose other containers\nto print the lists anyway: %s",
+		len(e.Labels), profile.Names(e.Labels), option)
 }
 
 // RequireStarts returns a [*StartUnseenError] if capmon saw no start of one of the containers, otherwise nil.

@@ -52,3 +52,20 @@ func TestStartsAreRequiredWithoutAList(t *testing.T) {
 		t.Error("its start is not required")
 	}
 }
+
+func TestStartUnseenErrorIsShort(t *testing.T) {
+	one := alreadyRunning(func(*profile.Run) {})
+	const want = "web: capmon did not see the start of the container: the list may be too short for a start\n" +
+		"to record a start: start a new container while capmon serve records, or run: capmon profile --save=FILE -- docker run … nginx:1.27\n" +
+		"to print the list anyway: --even-if-start-unseen"
+	if err := RequireStarts(one); err == nil || err.Error() != want {
+		t.Errorf("one container: %v", err)
+	}
+	const wantTwo = "capmon did not see the starts of 2 containers: their lists may be too short for a start: web, web\n" +
+		"to record starts: start new containers while capmon serve records, or choose other containers\n" +
+		"to print the lists anyway: even-if-start-unseen=true"
+	var unseen *StartUnseenError
+	if !errors.As(RequireStarts(append(one, one...)), &unseen) || unseen.Explain(EvenIfStartUnseen+"=true") != wantTwo {
+		t.Errorf("two containers: %v", unseen)
+	}
+}

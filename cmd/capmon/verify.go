@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
@@ -189,16 +190,18 @@ type trialPrinter struct {
 	terminal bool // out is a terminal, where capmon can overwrite a line
 	// done is the number of finished trials, total an estimate of their number.
 	done, total int
+	// tried has the sets of the finished trials, except that of the container's own flags.
+	tried map[capability.Set]bool
 }
 
 func newTrialPrinter(stderr io.Writer) *trialPrinter {
-	return &trialPrinter{out: stderr, terminal: onTerminal(stderr), total: 2}
+	return &trialPrinter{out: stderr, terminal: onTerminal(stderr), total: 2, tried: make(map[capability.Set]bool)}
 }
 
 func (t *trialPrinter) register(options *verify.Options) {
 	options.BeforeTrial = func(trial profile.Trial) {
 		if t.terminal {
-			fmt.Fprintf(t.out, "\r\033[K    %s %s …", t.bar(), report.DescribeTrial(trial))
+			fmt.Fprintf(t.out, "\r\033[K    %s %s …", t.bar(), t.describe(trial))
 		}
 	}
 	options.AfterTrial = func(trial profile.Trial) {
@@ -206,13 +209,23 @@ func (t *trialPrinter) register(options *verify.Options) {
 		if t.done == 2 { // the list was tried; then one trial without each member, and one with the remaining list
 			t.total += trial.Set.Len() + 1
 		}
-		t.line(report.TrialResult(trial))
+		t.line(report.TrialResult(trial, t.again(trial)))
+		if !trial.Original {
+			t.tried[trial.Set] = true
+		}
 	}
 	options.SlowTrial = func(trial profile.Trial, after, limit time.Duration) {
-		t.line(fmt.Sprintf("%s: still running after %s; verify ends it after %s", report.DescribeTrial(trial), after.Round(time.Second), limit))
+		t.line(fmt.Sprintf("%s: still running after %s; verify ends it after %s", t.describe(trial), after.Round(time.Second), limit))
 		options.BeforeTrial(trial)
 	}
 	options.Note = func(note string) { t.line("note: " + note) }
+}
+
+// again reports whether an earlier trial has granted the same set.
+func (t *trialPrinter) again(trial profile.Trial) bool { return !trial.Original && t.tried[trial.Set] }
+
+func (t *trialPrinter) describe(trial profile.Trial) string {
+	return report.DescribeTrial(trial, t.again(trial))
 }
 
 // bar returns a progress bar. If verify can drop a member, there are more trials than estimated.

@@ -117,7 +117,7 @@ func violating(n, all int) string {
 	if n == 1 {
 		word = "violates"
 	}
-	return plural(uint64(all), "container", "containers") + " " + word + " the rules"
+	return plural(uint64(all), "container", "containers") + " " + word + " a rule"
 }
 
 // jsonCheck is the JSON form of the result of a check.

@@ -127,8 +127,11 @@ func evidence(proof profile.Proof, m profile.Member) []string {
 	return lines
 }
 
-// DescribeTrial returns which capabilities a trial grants.
-func DescribeTrial(trial profile.Trial) string {
+// DescribeTrial returns which capabilities a trial grants. again: an earlier trial has granted the same ones.
+func DescribeTrial(trial profile.Trial, again bool) string {
+	if again {
+		return "again, " + DescribeTrial(trial, false)
+	}
 	switch {
 	case trial.Original:
 		return "under its own flags"
@@ -144,9 +147,10 @@ func DescribeTrial(trial profile.Trial) string {
 	return "with " + trial.Set.Text()
 }
 
-// TrialResult returns one line with the result of a finished trial. It is safe for a terminal.
-func TrialResult(trial profile.Trial) string {
-	line := fmt.Sprintf("%2d  %s: %s", trial.Number, DescribeTrial(trial), strings.Join(trial.Outcomes, ", "))
+// TrialResult returns one line with the result of a finished trial. It is safe for a terminal. again is as for
+// [DescribeTrial].
+func TrialResult(trial profile.Trial, again bool) string {
+	line := fmt.Sprintf("%2d  %s: %s", trial.Number, DescribeTrial(trial, again), strings.Join(trial.Outcomes, ", "))
 	if !trial.Original && trial.Same {
 		line += ", as before"
 	}

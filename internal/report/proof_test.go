@@ -54,7 +54,7 @@ func TestTerminalOutputEscapesAllTextsOfProofs(t *testing.T) {
 	p := reporttest.HostileProof()
 	text := proofText(t, p, Table)
 	for _, trial := range p.Trials {
-		text += TrialResult(trial) + "\n"
+		text += TrialResult(trial, false) + "\n"
 	}
 	for _, r := range text {
 		if r != '\n' && !unicode.IsGraphic(r) {
@@ -94,8 +94,11 @@ func TestDescribeTrial(t *testing.T) {
 		"with CHOWN instead of KILL":    {Set: chown, With: chown, Without: kill},
 		"with all granted capabilities": {Set: chown.Union(kill), With: chown},
 	} {
-		if got := DescribeTrial(trial); got != want {
+		if got := DescribeTrial(trial, false); got != want {
 			t.Errorf("got %q, wanted %q", got, want)
+		}
+		if got := DescribeTrial(trial, true); got != "again, "+want {
+			t.Errorf("again: got %q", got)
 		}
 	}
 }

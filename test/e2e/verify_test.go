@@ -287,7 +287,7 @@ func TestVerifyShowsItsEvidence(t *testing.T) {
 	}
 	for _, line := range []string{
 		" 1  under its own flags: exit status 0\n", " 2  with CHOWN: exit status 0, as before\n",
-		" 3  without CHOWN: exit status 1\n", " 4  with CHOWN: exit status 0, as before\n",
+		" 3  without CHOWN: exit status 1\n", " 4  again, with CHOWN: exit status 0, as before\n",
 	} {
 		if !strings.Contains(r.stderr, "capmon: "+line) {
 			t.Errorf("%q is not in\n%s", line, r.stderr)

@@ -145,7 +145,7 @@ type Check struct {
 	Call syscalls.Call
 	// Program is the name (comm) of the process. The process can choose any bytes: they are untrusted.
 	Program string
-	// Folding says what capmon left out because the container had used up its quota of patterns.
+	// Folding says what capmon left out because the container had used up its quota of kinds of check.
 	Folding Folding
 	// Kernel is the version of the kernel that made the check; zero if it is unknown.
 	Kernel KernelVersion

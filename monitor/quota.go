@@ -11,8 +11,8 @@ import (
 // shareCount is the number of shares into which the maps are divided (enum share in bpf/types.h).
 const shareCount = int(bpf.CapmonShareSHARE_MAX)
 
-// shareSizes returns the capacity of each share, from the sizes of the maps. Folded patterns have shares of their own,
-// so that they have room when the container's quota of unfolded patterns is used up.
+// shareSizes returns the capacity of each share, from the sizes of the maps. Folded kinds of check have shares of their
+// own, so that they have room when the container's quota of unfolded kinds is used up.
 func shareSizes(checks, executions, calls, files uint32) (sizes [shareCount]uint32) {
 	sizes[bpf.CapmonShareSHARE_CHECKS_NAMELESS] = checks / 8
 	sizes[bpf.CapmonShareSHARE_CHECKS_COARSE] = checks / 8
@@ -34,7 +34,7 @@ func (a *attached) shareSizes() [shareCount]uint32 {
 	return shareSizes(a.maps.Checks.MaxEntries(), a.maps.Executions.MaxEntries(), a.maps.Calls.MaxEntries(), a.maps.Files.MaxEntries())
 }
 
-// Folding says what capmon left out of a pattern of use because its container had used up its quota of patterns. capmon
+// Folding says what capmon left out of a kind of check because its container had used up its quota of kinds. capmon
 // never leaves out the capability, the answer, the phase and the credential. It always keeps the first return addresses
 // of the call site.
 type Folding uint8
@@ -48,7 +48,7 @@ const (
 	Coarse Folding = Folding(bpf.CapmonFoldFOLD_COARSE)
 )
 
-// foldingOf returns the folding of a pattern, which is encoded in the process name (enum fold in bpf/types.h). Since
+// foldingOf returns the folding of a kind of check, which is encoded in the process name (enum fold in bpf/types.h). Since
 // 5.17 no process can have such a name.
 func foldingOf(comm *[16]uint8) Folding {
 	if comm[0] != 0 {

@@ -27,7 +27,7 @@ const (
 	// LongSetup means that the check would be Required, Soft or Implicit, but was made in a runtime setup that has
 	// taken longer than container runtimes need. A workload may hide there.
 	LongSetup Class = "long-setup"
-	// Redundant means that the check was granted, but the kernel would have allowed the operation anyway.
+	// Redundant means that the answer did not matter: the kernel allows the operation without the capability.
 	Redundant Class = "redundant"
 	// Irrelevant means that the answer changes nothing that the workload can observe.
 	Irrelevant Class = "irrelevant"
@@ -93,7 +93,7 @@ func (v *Verdict) applyPhase(check monitor.Check) {
 	}
 }
 
-const coarse = "the container has more patterns of use than capmon records, so the system call and its arguments are not known"
+const coarse = "the container has more kinds of check than capmon records, so the system call and its arguments are not known"
 
 // Classify returns the verdict on a check.
 func Classify(check monitor.Check) Verdict {

@@ -151,7 +151,7 @@ func ownLosses(seen monitor.ContainerRecord) []string {
 	add(seen.UnrecordedFailures, "%d executions of this container that failed with EPERM were not recorded, because there were too many different ones: file capabilities that they required are unknown")
 	add(seen.UnrecordedCalls, "%d system calls of this container that may need a capability without a check were not recorded, because there were too many different ones")
 	if slices.ContainsFunc(seen.Checks, classify.MayMissImplicitNeeds) {
-		reasons = append(reasons, "this container has more patterns of use than capmon records: capabilities that it needed for capset or for the ID maps of a user namespace are unknown")
+		reasons = append(reasons, "this container has more kinds of check than capmon records: capabilities that it needed for capset or for the ID maps of a user namespace are unknown")
 	}
 	return reasons
 }

@@ -40,7 +40,7 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, "capmon could not read the file capabilities of these programs in time, and the container may need them: "+profile.Names(s.Unexamined))
 	}
 	if n := s.Others(); n > 0 {
-		notes = append(notes, fmt.Sprintf("the container has too many patterns of use: capmon lists %s as %q, without process names and arguments", plural(n, "check", "checks"), others))
+		notes = append(notes, fmt.Sprintf("the container has too many kinds of check: capmon lists %s as %q, without process names and arguments", plural(n, "check", "checks"), others))
 	}
 	if s.Unlisted > 0 {
 		notes = append(notes, fmt.Sprintf("capmon does not list the files of %s, because there are too many files", plural(s.Unlisted, "check", "checks")))

@@ -83,7 +83,7 @@ type Process struct {
 	InnerPID uint32 `json:"innerPid,omitempty"`
 	// The name (comm) of the process: any bytes, chosen by the container.
 	Program string `json:"program"`
-	// Whether the name was not recorded because the container has too many patterns of use; the program is then empty.
+	// Whether the name was not recorded because the container has too many kinds of check; the program is then empty.
 	Others bool `json:"others,omitempty"`
 	// The path of the file that it executes; missing if it is not known. It begins with … if its beginning is missing.
 	Executable string `json:"executable,omitempty"`

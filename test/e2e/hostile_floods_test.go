@@ -41,7 +41,7 @@ func TestFloodOfNamesHidesNothing(t *testing.T) {
 	if !calm.Complete || calm.Lost != 0 || !slices.Equal(calm.Required, caps("NET_RAW", "SYS_ADMIN")) {
 		t.Errorf("the report of the calm container: %+v", calm)
 	}
-	if !flood.Complete || flood.Lost != 0 || !slices.Equal(flood.Required, caps("CHOWN")) || !strings.Contains(strings.Join(flood.Cautions, "\n"), "too many patterns of use") {
+	if !flood.Complete || flood.Lost != 0 || !slices.Equal(flood.Required, caps("CHOWN")) || !strings.Contains(strings.Join(flood.Cautions, "\n"), "too many kinds of check") {
 		t.Errorf("the report of the flood: complete %v, lost %d, %v, %v", flood.Complete, flood.Lost, flood.Required, flood.Cautions)
 	}
 	if len(body) > 4<<20 {

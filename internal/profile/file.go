@@ -29,12 +29,12 @@ var (
 	ErrNewer = errors.New("a newer version of capmon wrote it: upgrade capmon to read it")
 )
 
-// Load reads a profile that [Save] wrote. The error is a [*FileError], or an error of package os if the file cannot be
-// read.
+// Load reads a profile that [Save] wrote. The error is a [*FileError], or wraps an error of package os if the file
+// cannot be read.
 func Load(path string) (Profile, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return Profile{}, err
+		return Profile{}, fmt.Errorf("reading the profile: %w", err)
 	}
 	profile, err := Parse(data)
 	if err != nil {

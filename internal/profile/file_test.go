@@ -127,7 +127,7 @@ func TestTheErrorForANewerFileNamesItsSchema(t *testing.T) {
 
 func TestLoadErrorsNameTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.json")
-	if _, err := Load(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Load(path); !errors.Is(err, fs.ErrNotExist) || err.Error() != "reading the profile: open "+path+": no such file or directory" {
 		t.Errorf("missing: %v", err)
 	}
 	if err := os.WriteFile(path, []byte("hello"), 0o600); err != nil {

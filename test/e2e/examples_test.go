@@ -189,7 +189,7 @@ func TestGitLabJobFailsOnNewNeeds(t *testing.T) {
 	job := jobs["capabilities"]
 	script := strings.Join(job.Script, "\n")
 	p := newProject(t)
-	if code, out := p.run(script, p.root); code == 0 || !strings.Contains(out, "capmon: open baseline.json: no such file or directory") {
+	if code, out := p.run(script, p.root); code == 0 || !strings.Contains(out, "capmon: reading the profile: open baseline.json: no such file or directory") {
 		t.Fatalf("without a baseline: exit code %d\n%s", code, out)
 	}
 	p.approve()
@@ -198,7 +198,7 @@ func TestGitLabJobFailsOnNewNeeds(t *testing.T) {
 	}
 	p.needMore()
 	code, out := p.run(script, p.root)
-	if code != exitFound || !strings.Contains(out, "NEW: web NET_RAW") || !strings.Contains(out, "failed: 1 of 2 containers violates the rules") {
+	if code != exitFound || !strings.Contains(out, "NEW: web NET_RAW") || !strings.Contains(out, "failed: 1 of 2 containers violates a rule") {
 		t.Errorf("with a new need: exit code %d\n%s", code, out)
 	}
 	suites, err := junit.IngestFile(filepath.Join(p.root, job.Artifacts.Reports["junit"]))

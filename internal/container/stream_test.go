@@ -143,8 +143,7 @@ func TestRequestsPassUnchanged(t *testing.T) {
 	}
 }
 
-// Some HTTP clients offer an upgrade with each request (Upgrade: TLS/1.2,
-// Upgrade: h2c), which servers may ignore.
+// Some HTTP clients offer an upgrade with each request (Upgrade: TLS/1.2, Upgrade: h2c), which servers may ignore.
 func TestACreationWithAnUpgradeIsReported(t *testing.T) {
 	var reported atomic.Value
 	p, err := NewProxy(fake(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -67,8 +67,8 @@ func printableLabels(labels map[string]string) map[string]string {
 	return safe
 }
 
-// compared adds the changes of one container. Each line begins with a mark or with a word of capmon,
-// so that a name cannot end the Markdown block that contains the table.
+// compared adds the changes of one container. Each line begins with a mark or with a word of capmon, so that a name
+// cannot end the Markdown block that contains the table.
 func (p *page) compared(c compare.ContainerComparison) {
 	p.line("%s", comparedHeading(c, p.options.Color))
 	rows := p.changes(c)

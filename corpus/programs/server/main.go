@@ -1,5 +1,4 @@
-// Command server answers every HTTP request on port 80 with hello, until it is told to
-// stop.
+// Command server answers every HTTP request on port 80 with hello, until a signal stops it.
 package main
 
 import (

@@ -101,8 +101,8 @@ type Observation struct {
 	List capability.Set `json:"list"`
 	// Unused contains what is granted and not in Used; with a proof, what is granted and not in List.
 	Unused capability.Set `json:"unused"`
-	// Proved is true if a proof holds for this container's image. Minimal is true if the proof also shows that no
-	// member of List can be removed.
+	// Proved is true if capmon verify has proved List for this container's image. Minimal is true if the proof also
+	// shows that no member of List can be removed.
 	Proved  bool `json:"proved"`
 	Minimal bool `json:"minimal"`
 	// Doubts lists reasons why a capability may be needed although capmon did not see its use.

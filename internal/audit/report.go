@@ -149,7 +149,7 @@ func (c *ContainerResult) observedText() string {
 	}
 	text := fmt.Sprintf("used %s in %.1f s", cmp.Or(names(o.Used), "no capability"), o.Seconds)
 	if o.Runs > 1 {
-		text += fmt.Sprintf(" of %d runs", o.Runs)
+		text += fmt.Sprintf(", %d runs", o.Runs)
 	}
 	if o.Proved {
 		text += fmt.Sprintf("; proved to be sufficient: %s", cmp.Or(names(o.List), "none"))

@@ -37,7 +37,11 @@ func writeTable(out io.Writer, audit Audit) error {
 		line("")
 	}
 	fail, manual, pass := audit.counts()
-	line("CIS 5.4: %d fail, %d manual, %d pass, of %d containers", fail, manual, pass, len(audit.Containers))
+	containers := "containers"
+	if len(audit.Containers) == 1 {
+		containers = "container"
+	}
+	line("CIS 5.4: %d fail, %d manual, %d pass, of %d %s", fail, manual, pass, len(audit.Containers), containers)
 	_, err := io.WriteString(out, page.String())
 	return err
 }

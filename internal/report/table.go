@@ -166,7 +166,7 @@ func (p *page) capabilities(s profile.Summary) {
 		}
 	}
 	for _, c := range s.Spared().Sorted() {
-		t.AppendRow(table.Row{c.String(), grantWord(granted.Has(c), known), total(s.UsesOf(c, classify.Needs()...)), "used, but other needed capabilities are sufficient"})
+		t.AppendRow(table.Row{c.String(), grantWord(granted.Has(c), known), total(s.UsesOf(c, classify.Needs()...)), "used, but not needed: other capabilities on the list are sufficient"})
 	}
 	unused, _ := s.Unused()
 	for _, c := range netRawFirst(unused.Sorted()) {

@@ -231,7 +231,7 @@ enum share {
 	SHARE_MAX = 8, /* a power of two */
 };
 
-/* One kind of check. The key has everything that can change the class of a check. */
+/* One kind of check: the details of a pattern of use, and all that can change the class. */
 struct check_key {
 	__u64 container; /* kernfs id of the container's topmost cgroup */
 	__u64 site[SITE_DEPTH]; /* return addresses, starting with cap_capable's caller */

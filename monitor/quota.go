@@ -48,8 +48,8 @@ const (
 	Coarse Folding = Folding(bpf.CapmonFoldFOLD_COARSE)
 )
 
-// foldingOf returns the folding of a kind of check, which is encoded in the process name (enum fold in bpf/types.h). Since
-// 5.17 no process can have such a name.
+// foldingOf returns the folding of a kind of check, which is encoded in the process name (enum fold in bpf/types.h).
+// Since 5.17 no process can have such a name.
 func foldingOf(comm *[16]uint8) Folding {
 	if comm[0] != 0 {
 		return Unfolded

@@ -27,7 +27,7 @@ func TestFormerNamesOfLossesAreRead(t *testing.T) {
 	}
 }
 
-// The names in JSON are those of the fields, and begin with a lower-case letter like all names in capmon's JSON.
+// Each name in JSON is the name of the field, but begins with a lower-case letter like all names in capmon's JSON.
 func TestNamesOfLosses(t *testing.T) {
 	t.Parallel()
 	for field := range reflect.TypeFor[monitor.Losses]().Fields() {

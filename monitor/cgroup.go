@@ -20,20 +20,20 @@ import (
 type CgroupInfo struct {
 	// Name is the name of the cgroup's directory.
 	Name string
-	// RootOnly means that only root can have made the cgroup, because root owns all cgroups above it. An engine that
-	// runs as root makes its containers in such cgroups.
-	RootOnly bool
+	// OnlyRootCanCreate means that only root can have made the cgroup, because root owns all cgroups above it. An
+	// engine that runs as root makes its containers in such cgroups.
+	OnlyRootCanCreate bool
 	// Folded means that this entry is not one container. It stands for cgroups below the cgroup Name. They have the
 	// name of a container and did not fit in the map, or they are nested too deeply for capmon to read their names.
 	Folded bool
-	// Seen is as in [Container].
-	Seen time.Time
+	// FirstSeen is as in [ContainerRecord].
+	FirstSeen time.Time
 }
 
 func (m *Monitor) cgroupInfo(value *bpf.CapmonContainer) CgroupInfo {
 	return CgroupInfo{
-		Name: cString(value.Name[:]), RootOnly: value.Delegated == 0, Folded: value.Folded > 0,
-		Seen: m.clock.Time(value.FirstNs),
+		Name: cString(value.Name[:]), OnlyRootCanCreate: value.Delegated == 0, Folded: value.Folded > 0,
+		FirstSeen: m.clock.Time(value.FirstNs),
 	}
 }
 

@@ -47,7 +47,7 @@ func TestCgroupInfoSaysWhetherOnlyRootCanMakeTheCgroup(t *testing.T) {
 		rooted bool
 		checks uint64
 	}{rooted: {true, 1}, delegated: {false, 1}, shared: {false, 1}, given: {true, 2}} {
-		if c := tree.container(m, cgroup, want.checks); c.CgroupInfo.RootOnly != want.rooted || c.CgroupInfo.Folded || c.CgroupInfo.Name != path.Base(cgroup) {
+		if c := tree.container(m, cgroup, want.checks); c.CgroupInfo.OnlyRootCanCreate != want.rooted || c.CgroupInfo.Folded || c.CgroupInfo.Name != path.Base(cgroup) {
 			t.Errorf("%s: %+v", cgroup, c.CgroupInfo)
 		}
 		inUserSpace, err := tree.cgroups.Delegated(path.Dir(cgroup))
@@ -76,7 +76,7 @@ func TestSlotsOfOneUserAreLimited(t *testing.T) {
 			t.Errorf("recorded one by one: %v", recorded)
 		}
 	}
-	if c := tree.container(m, user, more); !c.CgroupInfo.Folded || c.CgroupInfo.RootOnly || c.ID != "" || c.CgroupInfo.Name != "user" {
+	if c := tree.container(m, user, more); !c.CgroupInfo.Folded || c.CgroupInfo.OnlyRootCanCreate || c.ID != "" || c.CgroupInfo.Name != "user" {
 		t.Errorf("%+v", c.CgroupInfo)
 	}
 	// A cgroup without a container's name is not recorded.
@@ -111,8 +111,8 @@ func TestSlotsAreFreed(t *testing.T) {
 			pending[tree.container(m, cgroup, 1).Cgroup] = true
 			testutil.Eventually(t, "the cgroup can be removed", func() bool { return os.Remove(path.Join(tree.cgroups.Mount, cgroup)) == nil })
 		}
-		testutil.Eventually(t, "their data is flushed", func() bool {
-			if err := m.FlushEnded(func(cgroup uint64, _ string) bool { return pending[cgroup] }, func(ended Snapshot) error {
+		testutil.Eventually(t, "their data is saved", func() bool {
+			if err := m.SaveEnded(func(cgroup uint64, _ string) bool { return pending[cgroup] }, func(ended Snapshot) error {
 				for _, c := range ended.Containers {
 					delete(pending, c.Cgroup)
 				}

@@ -15,9 +15,9 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// highWaterShare decides when a collection is due: when the number of new entries of a map since the last one reaches
-// 1/highWaterShare of the map's capacity.
-const highWaterShare = 8
+// collectionDueFraction decides when a collection is due: when the number of new entries of a map since the last one
+// reaches 1/collectionDueFraction of the map's capacity.
+const collectionDueFraction = 8
 
 // ErrNotAllCgroups means that capmon runs in a cgroup namespace and cannot see the cgroups of the whole host, so it
 // cannot find out which containers have ended.
@@ -60,14 +60,14 @@ func (m *Monitor) CollectEnded() error {
 	})
 }
 
-// FlushEnded passes the data of containers that have ended to save, and then removes it from the kernel's maps. It is
+// SaveEnded passes the data of containers that have ended to save, and then removes it from the kernel's maps. It is
 // like CollectEnded, but later Snapshots do not contain the data. wanted selects the containers, by their cgroup and by
 // the ID in its name.
 //
-// If save fails, the data stays in the maps. If this process is killed before FlushEnded returns, the next process may
+// If save fails, the data stays in the maps. If this process is killed before SaveEnded returns, the next process may
 // pass the same data to save again. save must not call methods that read or change the data, such as Snapshot,
-// CollectEnded, SetReportedUntil and DeltaReader.Read: they block until FlushEnded returns.
-func (m *Monitor) FlushEnded(wanted func(cgroup uint64, id string) bool, save func(Snapshot) error) error {
+// CollectEnded, SetReportedUntil and DeltaReader.Read: they block until SaveEnded returns.
+func (m *Monitor) SaveEnded(wanted func(cgroup uint64, id string) bool, save func(Snapshot) error) error {
 	return m.collect(wanted, func(ended map[uint64]*endedContainer) error {
 		snapshot := Snapshot{Hook: m.Hook(), Time: m.Now()}
 		symbols, err := m.currentSymbols()
@@ -86,7 +86,7 @@ func (m *Monitor) FlushEnded(wanted func(cgroup uint64, id string) bool, save fu
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if m.hasDeltaReader {
-			maps.Copy(m.unreported, ended)
+			maps.Copy(m.awaitingDeltaReader, ended)
 		}
 		return nil
 	})
@@ -107,7 +107,7 @@ func (m *Monitor) collect(wanted func(cgroup uint64, id string) bool, keep func(
 		return err
 	}
 	for cgroup := range ended {
-		if len(ended) <= maxFlushed {
+		if len(ended) <= maxCollected {
 			break
 		}
 		delete(ended, cgroup) // left for the next call
@@ -149,13 +149,13 @@ func (m *Monitor) collect(wanted func(cgroup uint64, id string) bool, keep func(
 }
 
 // markAndRemove removes containers whose data is saved from the map of containers. Before that, it marks them in a
-// pinned map. If this process is killed after the mark, the next process completes the removal (finishFlush). So it
+// pinned map. If this process is killed after the mark, the next process completes the removal (finishRemoval). So it
 // does not return the saved data, or a part of it, again.
 func (m *Monitor) markAndRemove(ended map[uint64]*endedContainer) error {
 	cgroups := slices.Collect(maps.Keys(ended))
-	if m.attached.flushed != nil {
+	if m.attached.saved != nil {
 		for some := range slices.Chunk(cgroups, batchSize) {
-			if _, err := m.attached.flushed.BatchUpdate(some, make([]uint8, len(some)), nil); err != nil {
+			if _, err := m.attached.saved.BatchUpdate(some, make([]uint8, len(some)), nil); err != nil {
 				return fmt.Errorf("marking the containers that have been saved: %w", err)
 			}
 		}
@@ -182,16 +182,16 @@ func (m *Monitor) removeContainers(cgroups []uint64) error {
 		m.carriedOver.dropFromMemory(func(cgroup uint64) bool { return set[cgroup] })
 		m.mu.Unlock()
 	}
-	if err == nil && m.attached.flushed != nil {
-		err = removeEntries(m.attached.flushed, cgroups, "saved containers")
+	if err == nil && m.attached.saved != nil {
+		err = removeEntries(m.attached.saved, cgroups, "saved containers")
 	}
 	return err
 }
 
-// finishFlush completes the removal of containers that an earlier process had marked.
-func (m *Monitor) finishFlush() error {
+// finishRemoval completes the removal of containers that an earlier process had marked.
+func (m *Monitor) finishRemoval() error {
 	var cgroups []uint64
-	err := forEachEntry(m.attached.flushed, "saved containers", func(cgroup *uint64, _ *uint8) { cgroups = append(cgroups, *cgroup) })
+	err := forEachEntry(m.attached.saved, "saved containers", func(cgroup *uint64, _ *uint8) { cgroups = append(cgroups, *cgroup) })
 	if err == nil {
 		err = m.removeContainers(cgroups)
 	}
@@ -213,7 +213,7 @@ func (m *Monitor) newEndedContainer(symbols *kernel.Symbols, cgroup uint64, data
 	}
 	c := m.newContainer(cgroup, &data.value, checks)
 	c.Executions = slices.Collect(maps.Values(data.executions))
-	c.Calls, c.Lifted, c.Unchecked = data.calls.selected, data.calls.lifted, data.calls.unchecked
+	c.SeccompCalls, c.Lifted, c.Unchecked = data.calls.seccomp, data.calls.lifted, data.calls.unchecked
 	for i := range data.files {
 		c.Files = append(c.Files, m.newFileUse(symbols, &data.files[i].key, &data.files[i].value))
 	}
@@ -222,12 +222,12 @@ func (m *Monitor) newEndedContainer(symbols *kernel.Symbols, cgroup uint64, data
 	return c
 }
 
-// HighWater returns a channel that receives a value when a map has gained many entries since the last value. Then call
-// CollectEnded or FlushEnded. [Monitor.Next] counts the new entries, so call it continuously. The channel is never
+// CollectionDue returns a channel that receives a value when a map has gained many entries since the last value. Then
+// call CollectEnded or SaveEnded. [Monitor.Next] counts the new entries, so call it continuously. The channel is never
 // closed.
-func (m *Monitor) HighWater() <-chan struct{} { return m.highWater }
+func (m *Monitor) CollectionDue() <-chan struct{} { return m.collectionDue }
 
-// countNew counts a new map entry that an event announces, for HighWater.
+// countNew counts a new map entry that an event announces, for CollectionDue.
 func (m *Monitor) countNew(kind bpf.CapmonEventKind) {
 	var filled *ebpf.Map
 	switch kind {
@@ -245,12 +245,12 @@ func (m *Monitor) countNew(kind bpf.CapmonEventKind) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.newEntries[kind]++
-	if m.newEntries[kind] < max(1, filled.MaxEntries()/highWaterShare) {
+	if m.newEntries[kind] < max(1, filled.MaxEntries()/collectionDueFraction) {
 		return
 	}
 	clear(m.newEntries)
 	select {
-	case m.highWater <- struct{}{}:
+	case m.collectionDue <- struct{}{}:
 	default: // the last value has not been received yet
 	}
 }

@@ -59,9 +59,9 @@ func checkInShortCgroups(directory, foreign, howMany, howOften string) error {
 	return nil
 }
 
-// collectAtHighWater reads events and collects ended containers, like an observer, until the monitor is closed. times
+// collectWhenDue reads events and collects ended containers, like an observer, until the monitor is closed. times
 // returns how often it collected.
-func collectAtHighWater(t *testing.T, m *Monitor) (times func() int) {
+func collectWhenDue(t *testing.T, m *Monitor) (times func() int) {
 	var mu sync.Mutex
 	var collections int
 	closed := make(chan struct{})
@@ -81,7 +81,7 @@ func collectAtHighWater(t *testing.T, m *Monitor) (times func() int) {
 			select {
 			case <-closed:
 				return
-			case <-m.HighWater():
+			case <-m.CollectionDue():
 			}
 			if err := m.CollectEnded(); err != nil {
 				t.Errorf("collecting ended containers: %v", err)
@@ -114,7 +114,7 @@ func TestCollectEndedMakesRoom(t *testing.T) {
 	)
 	workers := 2 * runtime.NumCPU()
 	m := start(t, Options{Outcomes: true, MaxChecks: 16384, MaxContainers: 1024})
-	collections := collectAtHighWater(t, m)
+	collections := collectWhenDue(t, m)
 	tree, stays := newCgroupTree(t), newCgroupTree(t)
 	foreign := foreignFile(t)
 	bystander := path.Join(stays.top, "docker-"+randomID()+".scope")
@@ -253,7 +253,7 @@ func TestCollectEndedDoesNotChangeSnapshots(t *testing.T) {
 func equalExceptTimes(t *testing.T, one, other ContainerRecord) {
 	t.Helper()
 	timeless := func(c ContainerRecord) ContainerRecord {
-		c.Seen, c.Started, c.Last, c.CgroupInfo.Seen = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		c.FirstSeen, c.Started, c.LastActivity, c.CgroupInfo.FirstSeen = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		for i := range c.Checks {
 			c.Checks[i].First, c.Checks[i].Last = time.Time{}, time.Time{}
 		}

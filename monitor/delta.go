@@ -25,7 +25,7 @@ type DeltaReader struct {
 
 // Delta is the growth of one kind of check of a workload.
 type Delta struct {
-	// ID and Cgroup are as in [Container].
+	// ID and Cgroup are as in [ContainerRecord].
 	ID     string
 	Cgroup uint64
 	// Before has the counts that an earlier Read returned last, or a Count of 0. Now has the current counts. If only
@@ -46,7 +46,7 @@ func (m *Monitor) newDeltaReader() *DeltaReader {
 }
 
 // AllDeltas returns everything that has been recorded, like the first [DeltaReader.Read]. It does not create a
-// DeltaReader, so FlushEnded keeps no data in memory for it. Call it before NewDeltaReader: a later call can take away
+// DeltaReader, so SaveEnded keeps no data in memory for it. Call it before NewDeltaReader: a later call can take away
 // data that the DeltaReader has not returned yet.
 func (m *Monitor) AllDeltas() ([]Delta, error) { return m.newDeltaReader().Read() }
 
@@ -64,7 +64,7 @@ func (r *DeltaReader) Read() ([]Delta, error) {
 	r.m.mu.Lock()
 	closed, stopped := r.m.closed, r.m.stopped()
 	ended := make(map[uint64]*endedContainer)
-	for _, containers := range []map[uint64]*endedContainer{r.m.collected, r.m.unreported} {
+	for _, containers := range []map[uint64]*endedContainer{r.m.collected, r.m.awaitingDeltaReader} {
 		for cgroup, data := range containers {
 			if !r.done[cgroup] {
 				ended[cgroup] = data
@@ -98,8 +98,8 @@ func (r *DeltaReader) Read() ([]Delta, error) {
 	}
 	r.m.mu.Lock()
 	for cgroup := range ended {
-		r.done[cgroup] = r.m.unreported[cgroup] == nil // flushed containers do not appear again
-		delete(r.m.unreported, cgroup)
+		r.done[cgroup] = r.m.awaitingDeltaReader[cgroup] == nil // saved containers do not appear again
+		delete(r.m.awaitingDeltaReader, cgroup)
 	}
 	r.m.mu.Unlock()
 	done := func(cgroup uint64) bool { return ended[cgroup] != nil || r.done[cgroup] }

@@ -45,7 +45,7 @@
 //   - upgraded: a process of another version has replaced the programs and maps. The old maps stay until their
 //     containers have ended and are saved.
 //
-// While a recording is pinned, [Monitor.FlushEnded] saves the containers that have ended:
+// While a recording is pinned, [Monitor.SaveEnded] saves the containers that have ended:
 //  1. It reads the final data of the containers from the maps.
 //  2. It passes the data to its caller, who saves it.
 //  3. It removes the entries from the maps.

@@ -18,7 +18,7 @@ import (
 
 // Event announces a new container, a new kind of check, a new executed file, or a new file that a check was about.
 type Event struct {
-	// ID and Cgroup are as in [Container]. ID is empty if the container did not fit in the map.
+	// ID and Cgroup are as in [ContainerRecord]. ID is empty if the container did not fit in the map.
 	ID     string
 	Cgroup uint64
 	// Time is the time of the check or of the execution, or the time when the programs first saw the container. PID is
@@ -212,7 +212,7 @@ func (m *Monitor) lookUpID(cgroup uint64) (string, error) {
 
 // findEntry returns the map entry of a container, or nil if there is none. The caller holds mu.
 func (m *Monitor) findEntry(cgroup uint64) (*bpf.CapmonContainer, error) {
-	for _, containers := range []map[uint64]*endedContainer{m.collected, m.unreported} {
+	for _, containers := range []map[uint64]*endedContainer{m.collected, m.awaitingDeltaReader} {
 		if data := containers[cgroup]; data != nil {
 			return &data.value, nil
 		}

@@ -63,9 +63,9 @@ func ExampleMonitor_Next() {
 	}
 }
 
-// Make room in the maps by saving containers that have ended. Next has to run in another goroutine: HighWater depends
-// on it.
-func ExampleMonitor_FlushEnded() {
+// Make room in the maps by saving containers that have ended. Next has to run in another goroutine: CollectionDue
+// depends on it.
+func ExampleMonitor_SaveEnded() {
 	m, err := monitor.Start(monitor.Options{PinDirectory: "/sys/fs/bpf/example"})
 	if err != nil {
 		log.Fatal(err)
@@ -78,8 +78,8 @@ func ExampleMonitor_FlushEnded() {
 		return nil
 	}
 	everyContainer := func(uint64, string) bool { return true }
-	for range m.HighWater() {
-		if err := m.FlushEnded(everyContainer, save); err != nil {
+	for range m.CollectionDue() {
+		if err := m.SaveEnded(everyContainer, save); err != nil {
 			log.Print(err) // the data is still in the maps
 		}
 	}
@@ -116,14 +116,14 @@ func ExampleNoHookError() {
 }
 
 // Record the unshare calls of workloads, and print which of them unshare the user namespace.
-func ExampleMonitor_SelectCalls() {
+func ExampleMonitor_SelectSeccompCalls() {
 	m, err := monitor.Start(monitor.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer m.Close()
-	unshare := monitor.CallSelector{Name: "unshare", Masks: [6]uint64{unix.CLONE_NEWUSER}}
-	if err := m.SelectCalls([]monitor.CallSelector{unshare}); err != nil {
+	unshare := monitor.SeccompCallSelector{Name: "unshare", Masks: [6]uint64{unix.CLONE_NEWUSER}}
+	if err := m.SelectSeccompCalls([]monitor.SeccompCallSelector{unshare}); err != nil {
 		log.Fatal(err)
 	}
 	time.Sleep(time.Minute)
@@ -132,7 +132,7 @@ func ExampleMonitor_SelectCalls() {
 		log.Fatal(err)
 	}
 	for _, container := range snapshot.Containers {
-		for _, call := range container.Calls {
+		for _, call := range container.SeccompCalls {
 			fmt.Println(container.ID, call.Program, call.Count, call.Call.Args[0] == unix.CLONE_NEWUSER)
 		}
 	}

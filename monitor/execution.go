@@ -56,13 +56,14 @@ type Execution struct {
 	PID, UID uint32
 }
 
-// twoTicks is two of the kernel's longest ticks (CONFIG_HZ=100). A ctime can be up to one tick older than the change.
-const twoTicks = 20 * time.Millisecond
+// ctimePrecision is two of the kernel's longest ticks (CONFIG_HZ=100). A ctime can be up to one tick older than the
+// change.
+const ctimePrecision = 20 * time.Millisecond
 
-// VersionUncertain reports whether the file may have changed after the execution without a new [FileVersion], because
-// the execution and the last change happened at almost the same time.
-func (e Execution) VersionUncertain() bool {
-	return e.First.Sub(time.Unix(0, e.Version.Changed)).Abs() < twoTicks
+// MayHaveChanged reports whether the file may have changed after the execution without a new [FileVersion], because the
+// execution and the last change happened at almost the same time.
+func (e Execution) MayHaveChanged() bool {
+	return e.First.Sub(time.Unix(0, e.Version.Changed)).Abs() < ctimePrecision
 }
 
 func (m *Monitor) readExecutions() (map[uint64][]Execution, error) {
@@ -73,7 +74,7 @@ func (m *Monitor) readExecutions() (map[uint64][]Execution, error) {
 	return executions, err
 }
 
-// lookUpExecution returns the execution that an event announced, or nil if FlushEnded has removed it.
+// lookUpExecution returns the execution that an event announced, or nil if SaveEnded has removed it.
 func (m *Monitor) lookUpExecution(key bpf.CapmonExecutionKey) (*Execution, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -86,7 +87,7 @@ func (m *Monitor) lookUpExecution(key bpf.CapmonExecutionKey) (*Execution, error
 	}
 	var value bpf.CapmonExecutionValue
 	err := m.attached.maps.Executions.Lookup(&key, &value)
-	if errors.Is(err, ebpf.ErrKeyNotExist) { // FlushEnded has removed it
+	if errors.Is(err, ebpf.ErrKeyNotExist) { // SaveEnded has removed it
 		return nil, nil
 	}
 	if err != nil {

@@ -22,18 +22,18 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// registerRunning enters the containers that already run into the map of containers, before the programs count. So
-// capmon also knows containers that make no check. It also does not mistake a user namespace that their workload made
-// for the container's own.
-func (m *Monitor) registerRunning(maps bpf.CapmonMaps) error {
+// registerRunningContainers enters the containers that already run into the map of containers, before the programs
+// count. So capmon also knows containers that make no check. It also does not mistake a user namespace that their
+// workload made for the container's own.
+func (m *Monitor) registerRunningContainers(maps bpf.CapmonMaps) error {
 	m.registered = make(map[uint64]bool)
-	return m.forEachContainerCgroup(func(cgroup string) error { return m.registerContainer(maps, cgroup) })
+	return m.forEachContainerCgroup(func(cgroup string) error { return m.registerRunningContainer(maps, cgroup) })
 }
 
-// registerLate enters the containers that started between registerRunning and the time recording, when all programs
-// were attached. The programs see later containers from their start.
-func (m *Monitor) registerLate(recording uint64) error {
-	return m.forEachContainerCgroup(func(cgroup string) error { return m.registerLateContainer(cgroup, recording) })
+// registerContainersStartedDuringAttach enters the containers that started between registerRunningContainers and the
+// time recording, when all programs were attached. The programs see later containers from their start.
+func (m *Monitor) registerContainersStartedDuringAttach(recording uint64) error {
+	return m.forEachContainerCgroup(func(cgroup string) error { return m.registerContainerStartedDuringAttach(cgroup, recording) })
 }
 
 // forEachContainerCgroup visits the topmost cgroup of every container. It skips cgroups that vanish.
@@ -69,25 +69,25 @@ func (m *Monitor) UnreadCgroups() error {
 	return nil
 }
 
-func (m *Monitor) registerContainer(maps bpf.CapmonMaps, cgroup string) error {
+func (m *Monitor) registerRunningContainer(maps bpf.CapmonMaps, cgroup string) error {
 	id, err := m.cgroups.ID(cgroup)
 	if err != nil {
 		return err
 	}
-	value, ok, err := m.readRunning(cgroup, id, math.MaxUint64)
+	value, ok, err := m.readRunningContainer(cgroup, id, math.MaxUint64)
 	if err != nil || !ok {
 		return err
 	}
 	m.registered[id] = true
-	return enterContainer(maps, id, value, path.Base(cgroup))
+	return storeContainerEntry(maps, id, value, path.Base(cgroup))
 }
 
-func (m *Monitor) registerLateContainer(cgroup string, recording uint64) error {
+func (m *Monitor) registerContainerStartedDuringAttach(cgroup string, recording uint64) error {
 	id, err := m.cgroups.ID(cgroup)
 	if err != nil || m.registered[id] {
 		return err
 	}
-	value, ok, err := m.readRunning(cgroup, id, recording)
+	value, ok, err := m.readRunningContainer(cgroup, id, recording)
 	if err != nil || !ok {
 		return err
 	}
@@ -103,13 +103,13 @@ func (m *Monitor) registerLateContainer(cgroup string, recording uint64) error {
 		}
 		value = known
 	}
-	return enterContainer(m.attached.maps, id, value, path.Base(cgroup))
+	return storeContainerEntry(m.attached.maps, id, value, path.Base(cgroup))
 }
 
-// readRunning returns the map entry for a running container. It ignores processes that started at the time late or
-// later. ok is false if none of the others belongs to the workload.
-func (m *Monitor) readRunning(cgroup string, id, late uint64) (value bpf.CapmonContainer, ok bool, err error) {
-	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup, late)
+// readRunningContainer returns the map entry for a running container. It considers only processes that started before
+// the time before. ok is false if none of them belongs to the workload.
+func (m *Monitor) readRunningContainer(cgroup string, id, before uint64) (value bpf.CapmonContainer, ok bool, err error) {
+	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup, before)
 	if err != nil || !ok {
 		return value, false, err
 	}
@@ -145,7 +145,7 @@ func (m *Monitor) newEntry(id uint64, first processInfo) bpf.CapmonContainer {
 	}
 }
 
-func enterContainer(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, name string) error {
+func storeContainerEntry(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, name string) error {
 	if len(name) >= len(value.Name) {
 		return nil // the programs do not record such a name either
 	}
@@ -177,9 +177,9 @@ type processInfo struct {
 	processes           uint32
 }
 
-// firstWorkloadProcess returns the oldest workload process of a container. It ignores processes that started at the
-// time late or later. phase_of_existing in bpf/phase.h has the same rule for what is a workload.
-func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (processInfo, bool, error) {
+// firstWorkloadProcess returns the oldest workload process of a container. It considers only processes that started
+// before the time before. phase_of_existing in bpf/phase.h has the same rule for what is a workload.
+func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, before uint64) (processInfo, bool, error) {
 	pids, err := processesBelow(cgroups, cgroup)
 	if err != nil {
 		return processInfo{}, false, err
@@ -190,7 +190,7 @@ func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (p
 	var bounding, permitted uint64
 	for _, pid := range pids {
 		p, workload, err := readProcess(pid, pids)
-		if err != nil || !workload || p.start >= late {
+		if err != nil || !workload || p.start >= before {
 			continue // the process has ended, or the runtime has not started the workload yet
 		}
 		processes++

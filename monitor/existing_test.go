@@ -50,8 +50,8 @@ func TestRunningContainersAreRegistered(t *testing.T) {
 			}
 			m := start(t, Options{})
 			c := find(t, m, id)
-			if !c.Existed || c.Ended || c.Started.IsZero() || c.Seen.After(c.Started) {
-				t.Errorf("existed %v, ended %v, started %v, seen %v", c.Existed, c.Ended, c.Started, c.Seen)
+			if !c.Existed || c.Ended || c.Started.IsZero() || c.FirstSeen.After(c.Started) {
+				t.Errorf("existed %v, ended %v, started %v, seen %v", c.Existed, c.Ended, c.Started, c.FirstSeen)
 			}
 			if c.Processes != test.processes {
 				t.Errorf("saw %d processes, wanted %d", c.Processes, test.processes)
@@ -67,8 +67,8 @@ func TestContainersStartedLaterDidNotExist(t *testing.T) {
 	m := start(t, Options{})
 	id := launch(t, "--user=1000", "--cap-drop=ALL", "--cap-add=KILL", "bb", "sleep", "1000")
 	c := find(t, m, id)
-	if c.Existed || c.Ended || c.Started.IsZero() || !c.Seen.Before(c.Started) {
-		t.Errorf("existed %v, ended %v, started %v, seen %v", c.Existed, c.Ended, c.Started, c.Seen)
+	if c.Existed || c.Ended || c.Started.IsZero() || !c.FirstSeen.Before(c.Started) {
+		t.Errorf("existed %v, ended %v, started %v, seen %v", c.Existed, c.Ended, c.Started, c.FirstSeen)
 	}
 	if c.Bounding != capability.Of(capability.Kill) || c.Permitted != 0 || c.UID != 1000 || c.Processes != 1 {
 		t.Errorf("bounding %v, permitted %v, user %d, %d processes", c.Bounding, c.Permitted, c.UID, c.Processes)
@@ -122,7 +122,8 @@ func TestUnsharedUserNamespacesAreNotTheContainersOwn(t *testing.T) {
 	}
 }
 
-// Containers that start after registerRunning and before all programs are attached keep what was recorded about them.
+// Containers that start after registerRunningContainers and before all programs are attached keep what was recorded
+// about them.
 func TestContainersThatStartDuringStart(t *testing.T) {
 	var early string
 	m, programs, err := prepare(Options{})
@@ -130,8 +131,8 @@ func TestContainersThatStartDuringStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.attached, _, err = attachFirst(Hooks(), programs, func(maps bpf.CapmonMaps) error {
-		err := m.registerRunning(maps)
-		early = launch(t, "--security-opt=seccomp=unconfined", "bb", "unshare", "-U", "sleep", "1000") // after registerRunning
+		err := m.registerRunningContainers(maps)
+		early = launch(t, "--security-opt=seccomp=unconfined", "bb", "unshare", "-U", "sleep", "1000") // after registerRunningContainers
 		return err
 	})
 	if err != nil {
@@ -148,7 +149,7 @@ func TestContainersThatStartDuringStart(t *testing.T) {
 		testutil.Docker(t, "exec", id, "chroot", "/", "probe", "repeat", "5", "setuid0")
 	}
 	before := map[string]ContainerRecord{early: find(t, m, early), late: find(t, m, late)}
-	if err := m.registerLate(recording); err != nil {
+	if err := m.registerContainersStartedDuringAttach(recording); err != nil {
 		t.Fatal(err)
 	}
 	for id, before := range before {
@@ -156,7 +157,7 @@ func TestContainersThatStartDuringStart(t *testing.T) {
 		if after.Existed != (id == early) {
 			t.Errorf("%s existed: %v", id, after.Existed)
 		}
-		if !after.Kept.Has(capability.SysChroot) || after.Processes != 2 || !after.Seen.Equal(before.Seen) || !after.Started.Equal(before.Started) {
+		if !after.Kept.Has(capability.SysChroot) || after.Processes != 2 || !after.FirstSeen.Equal(before.FirstSeen) || !after.Started.Equal(before.Started) {
 			t.Errorf("before it was registered:\n%+v\nafterwards:\n%+v", before, after)
 		}
 		if got := total(setuidKind.of(after)); got != 5 {

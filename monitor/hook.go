@@ -85,8 +85,8 @@ func (e *NoHookError) Unwrap() []error {
 	return all
 }
 
-// attached is a loaded collection whose programs are attached.
-type attached struct {
+// attachedPrograms is a loaded collection whose programs are attached.
+type attachedPrograms struct {
 	hook     Hook
 	programs bpf.CapmonPrograms
 	maps     bpf.CapmonMaps
@@ -94,14 +94,14 @@ type attached struct {
 	// kernel skips none.
 	fallbacks map[*ebpf.Program]*ebpf.Program
 	// programsByName has all programs by their names in C.
-	programsByName map[string]*ebpf.Program
-	links          []link.Link
-	outcomes       bool
-	returnLinks    []link.Link   // of the program at the end of system calls; nil while it is not attached
-	pins           *pinDirectory // nil if the recording ends with this process
-	enabled        *ebpf.Map     // whether the programs count
-	attachedAt     *ebpf.Map     // the time since which forks are seen, attached_ns in bpf/phase.h; nil in a resumed recording
-	flushed        *ebpf.Map     // cgroup ids, see Monitor.collect; nil without pins
+	programsByName   map[string]*ebpf.Program
+	links            []link.Link
+	outcomes         bool
+	syscallExitLinks []link.Link   // of the program at the end of system calls; nil while it is not attached
+	pins             *pinDirectory // nil if the recording ends with this process
+	enabled          *ebpf.Map     // whether the programs count
+	attachedAt       *ebpf.Map     // the time since which forks are seen, attached_ns in bpf/phase.h; nil in a resumed recording
+	saved            *ebpf.Map     // cgroup ids, see Monitor.collect; nil without pins
 }
 
 // loadOptions has everything that is needed to load the programs of a hook.
@@ -130,7 +130,7 @@ func tryTrampoline(types *btf.Spec) error {
 
 // load creates the maps and loads the programs of a hook. It leaves out the programs of other hooks, because a kernel
 // without their attach point rejects them.
-func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
+func (o loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 	spec, err := bpf.LoadCapmon()
 	if err != nil {
 		return nil, fmt.Errorf("reading the programs: %w", err)
@@ -145,33 +145,33 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 	// fallbacks, and do not use per-CPU caches.
 	preemptible := preemption.Tracepoints || preemption.Trampolines && hook == Fexit
 	if preemptible && preemption.CanDisable {
-		p.config.Preemptible = 1
+		o.config.Preemptible = 1
 	}
 	if !preemptible || preemption.CanDisable {
-		p.config.CpuExclusive = 1
+		o.config.CpuExclusive = 1
 	}
-	if kernel.HasFunction(p.types, "bpf_rdonly_cast") {
-		p.config.HasRdonlyCast = 1
+	if kernel.HasFunction(o.types, "bpf_rdonly_cast") {
+		o.config.HasRdonlyCast = 1
 	}
-	if p.options.MaxChecks != 0 {
-		spec.Maps["checks"].MaxEntries = p.options.MaxChecks
+	if o.options.MaxChecks != 0 {
+		spec.Maps["checks"].MaxEntries = o.options.MaxChecks
 	}
-	if p.options.MaxContainers != 0 {
-		spec.Maps["containers"].MaxEntries = p.options.MaxContainers
-		spec.Maps["grants"].MaxEntries = p.options.MaxContainers
-		spec.Maps["container_slots"].MaxEntries = max(1, p.options.MaxContainers/2)
+	if o.options.MaxContainers != 0 {
+		spec.Maps["containers"].MaxEntries = o.options.MaxContainers
+		spec.Maps["grants"].MaxEntries = o.options.MaxContainers
+		spec.Maps["container_slots"].MaxEntries = max(1, o.options.MaxContainers/2)
 	}
-	p.config.Capacity = specShareSizes(spec)
+	o.config.Capacity = specShareSizes(spec)
 	if err := errors.Join(
-		spec.Variables["config"].Set(p.config),
-		spec.Variables["call_rules"].Set(p.callRules),
-		spec.Variables["compat_call_rules"].Set(p.compatCallRules),
-		spec.Variables["file_rules"].Set(p.fileRules),
-		spec.Variables["compat_file_rules"].Set(p.compatFileRules),
+		spec.Variables["config"].Set(o.config),
+		spec.Variables["call_rules"].Set(o.callRules),
+		spec.Variables["compat_call_rules"].Set(o.compatCallRules),
+		spec.Variables["file_rules"].Set(o.fileRules),
+		spec.Variables["compat_file_rules"].Set(o.compatFileRules),
 	); err != nil {
 		return nil, fmt.Errorf("configuring the programs: %w", err)
 	}
-	if p.startDisabled {
+	if o.startDisabled {
 		if err := spec.Variables["enabled"].Set(uint32(0)); err != nil {
 			return nil, fmt.Errorf("configuring the programs: %w", err)
 		}
@@ -184,23 +184,23 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 			delete(spec.Programs, name)
 		}
 	}
-	if !kernel.HasTracepoint(p.types, "sys_exit") {
+	if !kernel.HasTracepoint(o.types, "sys_exit") {
 		delete(spec.Programs, "capmon_sys_exit")
 	}
-	if p.config.ModuleList == 0 {
+	if o.config.ModuleList == 0 {
 		delete(spec.Programs, "capmon_mod_free")
 	}
 	for name := range spec.Programs {
 		original, fallback := strings.CutSuffix(name, fallbackSuffix)
-		if fallback && (p.config.Preemptible == 0 || spec.Programs[original] == nil) {
+		if fallback && (o.config.Preemptible == 0 || spec.Programs[original] == nil) {
 			delete(spec.Programs, name)
 		}
 	}
-	if p.config.Preemptible == 0 {
+	if o.config.Preemptible == 0 {
 		spec.Maps["fallback_marks"].MaxEntries = 1
 	}
-	replaceMissingKfuncs(spec, p.types)
-	collection, err := loadInParallel(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
+	replaceMissingKfuncs(spec, o.types)
+	collection, err := loadInParallel(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: o.types}})
 	if err != nil {
 		return nil, loadError(err)
 	}
@@ -284,10 +284,10 @@ var hookPrograms = map[Hook][]string{
 }
 
 // attachFirst attaches the first hook that works. It also returns the errors of the hooks that it tried before.
-func attachFirst(hooks []Hook, programs loadOptions, begin func(bpf.CapmonMaps) error) (*attached, []*HookError, error) {
+func attachFirst(hooks []Hook, options loadOptions, begin func(bpf.CapmonMaps) error) (*attachedPrograms, []*HookError, error) {
 	var failed []*HookError
 	for _, hook := range hooks {
-		a, err := attach(hook, programs, begin)
+		a, err := attach(hook, options, begin)
 		if err == nil {
 			return a, failed, nil
 		}
@@ -312,22 +312,22 @@ func (h Hook) checkSupport(types *btf.Spec) error {
 
 // attach loads and attaches the programs of a hook. Before it attaches them, it calls begin with the maps, so that
 // begin can fill the maps while no program writes to them.
-func attach(hook Hook, programs loadOptions, begin func(bpf.CapmonMaps) error) (_ *attached, err error) {
-	if err := hook.checkSupport(programs.types); err != nil {
+func attach(hook Hook, options loadOptions, begin func(bpf.CapmonMaps) error) (_ *attachedPrograms, err error) {
+	if err := hook.checkSupport(options.types); err != nil {
 		return nil, err
 	}
 	if hook == Fexit {
-		if err := tryTrampoline(programs.types); err != nil {
+		if err := tryTrampoline(options.types); err != nil {
 			return nil, err
 		}
 	}
-	collection, err := programs.load(hook)
+	collection, err := options.load(hook)
 	if err != nil {
 		return nil, err
 	}
 	defer collection.Close()
 
-	a := &attached{hook: hook, outcomes: programs.options.Outcomes}
+	a := &attachedPrograms{hook: hook, outcomes: options.options.Outcomes}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -343,7 +343,7 @@ func attach(hook Hook, programs loadOptions, begin func(bpf.CapmonMaps) error) (
 }
 
 // assign moves the maps and programs from a loaded collection into a.
-func (a *attached) assign(collection *ebpf.Collection) error {
+func (a *attachedPrograms) assign(collection *ebpf.Collection) error {
 	if err := collection.Assign(&a.maps); err != nil {
 		return fmt.Errorf("loading the maps: %w", err)
 	}
@@ -378,7 +378,7 @@ func (a *attached) assign(collection *ebpf.Collection) error {
 }
 
 // namedMaps returns all maps by their names in C.
-func (a *attached) namedMaps() map[string]*ebpf.Map {
+func (a *attachedPrograms) namedMaps() map[string]*ebpf.Map {
 	named := make(map[string]*ebpf.Map)
 	fields := reflect.ValueOf(a.maps)
 	for i := range fields.NumField() {
@@ -389,7 +389,7 @@ func (a *attached) namedMaps() map[string]*ebpf.Map {
 
 // attachPrograms attaches the programs. It begins with the programs that follow processes. Otherwise capmon could
 // record a check of a task without having seen the task's fork or exec.
-func (a *attached) attachPrograms() error {
+func (a *attachedPrograms) attachPrograms() error {
 	for _, program := range []*ebpf.Program{a.programs.CapmonFork, a.programs.CapmonExec, a.programs.CapmonExit} {
 		links, err := a.attachTracing(program)
 		if err != nil {
@@ -409,14 +409,14 @@ func (a *attached) attachPrograms() error {
 		}
 		a.links = append(a.links, links...)
 	}
-	if err := a.traceReturns(false); err != nil {
+	if err := a.traceSyscallExits(false); err != nil {
 		return err
 	}
 	return a.attachChecks()
 }
 
 // setAttachedAt tells the programs that they see every fork from now on.
-func (a *attached) setAttachedAt() error {
+func (a *attachedPrograms) setAttachedAt() error {
 	clock, err := kernel.NewClock()
 	if err == nil {
 		err = a.attachedAt.Put(uint32(0), clock.Now())
@@ -434,7 +434,7 @@ func (a *attached) setAttachedAt() error {
 // The link of the fallback comes first in the result, because links are closed in this order. If the program were
 // detached first, the fallback would find no mark of the program, and would handle every event as if the kernel had
 // skipped the program.
-func (a *attached) attachTracing(program *ebpf.Program) ([]link.Link, error) {
+func (a *attachedPrograms) attachTracing(program *ebpf.Program) ([]link.Link, error) {
 	order := []*ebpf.Program{program}
 	if fallback := a.fallbacks[program]; fallback != nil {
 		order = append(order, fallback)
@@ -457,41 +457,41 @@ func (a *attached) attachTracing(program *ebpf.Program) ([]link.Link, error) {
 	return links, nil
 }
 
-// traceReturns attaches the program for the end of system calls if wanted or if outcomes are recorded, and detaches it
-// otherwise. While it is attached, every system call on the host takes longer.
-func (a *attached) traceReturns(wanted bool) (err error) {
+// traceSyscallExits attaches the program for the end of system calls if wanted or if outcomes are recorded, and
+// detaches it otherwise. While it is attached, every system call on the host takes longer.
+func (a *attachedPrograms) traceSyscallExits(wanted bool) (err error) {
 	wanted = (wanted || a.outcomes) && a.programs.CapmonSysExit != nil
 	switch {
-	case wanted && a.returnLinks == nil:
-		if a.returnLinks, err = a.attachTracing(a.programs.CapmonSysExit); err == nil {
-			err = a.pins.pinReturns(a.returnLinks)
+	case wanted && a.syscallExitLinks == nil:
+		if a.syscallExitLinks, err = a.attachTracing(a.programs.CapmonSysExit); err == nil {
+			err = a.pins.pinSyscallExits(a.syscallExitLinks)
 		}
-	case !wanted && a.returnLinks != nil:
-		err = errors.Join(a.pins.unpinReturns(), closeLinks(a.returnLinks))
-		a.returnLinks = nil
+	case !wanted && a.syscallExitLinks != nil:
+		err = errors.Join(a.pins.unpinSyscallExits(), closeLinks(a.syscallExitLinks))
+		a.syscallExitLinks = nil
 	}
 	return err
 }
 
-// repairReturns is traceReturns for a recording that another process began. That process may have been killed during a
-// change. Then only one of the two links is pinned, or none although system calls are selected.
-func (a *attached) repairReturns(wanted bool) error {
+// repairSyscallExits is traceSyscallExits for a recording that another process began. That process may have been killed
+// during a change. Then only one of the two links is pinned, or none although system calls are selected.
+func (a *attachedPrograms) repairSyscallExits(wanted bool) error {
 	whole := 1
 	if a.fallbacks[a.programs.CapmonSysExit] != nil {
 		whole = 2
 	}
 	var err error
-	if len(a.returnLinks) != whole {
-		err = errors.Join(a.pins.unpinReturns(), closeLinks(a.returnLinks))
-		a.returnLinks = nil
+	if len(a.syscallExitLinks) != whole {
+		err = errors.Join(a.pins.unpinSyscallExits(), closeLinks(a.syscallExitLinks))
+		a.syscallExitLinks = nil
 	}
-	return errors.Join(err, a.traceReturns(wanted))
+	return errors.Join(err, a.traceSyscallExits(wanted))
 }
 
 // attachChecks attaches the programs that see checks. The tracepoint also fires where the compiler has inlined
 // cap_capable into a caller. The other hooks need probes on these callers as well (handle_inlined_check in
 // bpf/capmon.bpf.c).
-func (a *attached) attachChecks() error {
+func (a *attachedPrograms) attachChecks() error {
 	tracing := func(program *ebpf.Program) func() ([]link.Link, error) {
 		return func() ([]link.Link, error) { return a.attachTracing(program) }
 	}
@@ -528,7 +528,7 @@ func (a *attached) attachChecks() error {
 
 // skippedRuns counts the runs that the kernel skipped because the same program was already running on that CPU. For
 // some of these runs, a fallback ran (COUNTER_FALLBACK_RUNS).
-func (a *attached) skippedRuns() (uint64, error) { return skippedRuns(a.allPrograms()) }
+func (a *attachedPrograms) skippedRuns() (uint64, error) { return skippedRuns(a.allPrograms()) }
 
 func skippedRuns(programs []*ebpf.Program) (uint64, error) {
 	var sum uint64
@@ -545,7 +545,7 @@ func skippedRuns(programs []*ebpf.Program) (uint64, error) {
 	return sum, nil
 }
 
-func (a *attached) allPrograms() []*ebpf.Program {
+func (a *attachedPrograms) allPrograms() []*ebpf.Program {
 	var all []*ebpf.Program
 	for _, program := range []*ebpf.Program{a.programs.CapmonFork, a.programs.CapmonExec, a.programs.CapmonExit,
 		a.programs.CapmonFexit, a.programs.CapmonTpBtf, a.programs.CapmonKprobe, a.programs.CapmonCapset, a.programs.CapmonCapsetKretprobe,
@@ -558,9 +558,9 @@ func (a *attached) allPrograms() []*ebpf.Program {
 }
 
 // detach stops recording. The maps stay readable until close.
-func (a *attached) detach() error {
-	err := errors.Join(a.pins.unpin(), closeLinks(a.links), closeLinks(a.returnLinks))
-	a.links, a.returnLinks, a.pins = nil, nil, nil
+func (a *attachedPrograms) detach() error {
+	err := errors.Join(a.pins.unpin(), closeLinks(a.links), closeLinks(a.syscallExitLinks))
+	a.links, a.syscallExitLinks, a.pins = nil, nil, nil
 	return err
 }
 
@@ -573,11 +573,11 @@ func closeLinks(links []link.Link) error {
 }
 
 // close frees what this process holds. A pinned recording continues.
-func (a *attached) close() error {
-	err := errors.Join(closeLinks(a.links), closeLinks(a.returnLinks))
-	a.links, a.returnLinks = nil, nil
+func (a *attachedPrograms) close() error {
+	err := errors.Join(closeLinks(a.links), closeLinks(a.syscallExitLinks))
+	a.links, a.syscallExitLinks = nil, nil
 	for _, fallback := range a.fallbacks {
 		err = errors.Join(err, fallback.Close())
 	}
-	return errors.Join(err, a.programs.Close(), a.maps.Close(), a.enabled.Close(), a.attachedAt.Close(), a.flushed.Close())
+	return errors.Join(err, a.programs.Close(), a.maps.Close(), a.enabled.Close(), a.attachedAt.Close(), a.saved.Close())
 }

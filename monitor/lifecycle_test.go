@@ -24,8 +24,8 @@ func TestContainersEnd(t *testing.T) {
 	}
 	testutil.Docker(t, "kill", id)
 	testutil.Eventually(t, "the container has ended", func() bool { return find(t, m, id).Ended })
-	if ended := find(t, m, id); !ended.Last.After(running.Last) || ended.Processes != 1 {
-		t.Errorf("last seen at %v while running, at %v in the end, %d processes", running.Last, ended.Last, ended.Processes)
+	if ended := find(t, m, id); !ended.LastActivity.After(running.LastActivity) || ended.Processes != 1 {
+		t.Errorf("last seen at %v while running, at %v in the end, %d processes", running.LastActivity, ended.LastActivity, ended.Processes)
 	}
 }
 
@@ -62,7 +62,7 @@ func TestRestartsAreSeparateRuns(t *testing.T) {
 	testutil.Docker(t, "start", "-a", id)
 	testutil.Docker(t, "start", "-a", id)
 	found := runs(snapshot(t, m), id)
-	if len(found) != 2 || found[0].Cgroup == found[1].Cgroup || !found[0].Last.Before(found[1].Seen) {
+	if len(found) != 2 || found[0].Cgroup == found[1].Cgroup || !found[0].LastActivity.Before(found[1].FirstSeen) {
 		t.Fatalf("%d runs were seen: %+v", len(found), found)
 	}
 	for _, c := range found {

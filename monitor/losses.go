@@ -45,7 +45,7 @@ const (
 
 // ContainerLosses counts what did not fit in the kernel's maps, for one container.
 type ContainerLosses struct {
-	// ID is as in [Container].
+	// ID is as in [ContainerRecord].
 	ID string
 	// Checks, Executions and Calls have the numbers for each map. They lack what another version of capmon lost.
 	Checks, Executions, Calls MapLosses

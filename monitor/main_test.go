@@ -67,8 +67,8 @@ func runHelper(what string) int {
 		err = recordPinned(os.Args[1])
 	case "save-pinned":
 		err = savePinned(os.Args[1], os.Args[2])
-	case "flush-pinned":
-		err = flushPinned(os.Args[1], os.Args[2], os.Args[3])
+	case "save-ended":
+		err = saveEndedAndDie(os.Args[1], os.Args[2], os.Args[3])
 	default:
 		err = fmt.Errorf("no such process: %s", what)
 	}

@@ -48,7 +48,7 @@ type Monitor struct {
 	continued     bool          // an earlier process began the recording
 	reportedUntil time.Time     // see ReportedUntil
 	pins          *pinDirectory // nil without Options.PinDirectory
-	attached      *attached
+	attached      *attachedPrograms
 	failed        []*HookError
 	clock         kernel.Clock
 	arch          syscalls.Arch
@@ -63,24 +63,24 @@ type Monitor struct {
 
 	registered map[uint64]bool // the cgroups of the containers that ran before the recording began
 
-	highWater chan struct{}
-	unread    atomic.Pointer[kernel.UnreadError] // see UnreadCgroups
+	collectionDue chan struct{}
+	unread        atomic.Pointer[kernel.UnreadError] // see UnreadCgroups
 
 	reading sync.Mutex // locked before mu, while all maps are read or entries are removed
 
 	mu         sync.Mutex
-	newEntries map[bpf.CapmonEventKind]uint32 // number of events that Next has returned since the last value in highWater
+	newEntries map[bpf.CapmonEventKind]uint32 // number of events that Next has returned since the last value in collectionDue
 	symbols    *kernel.Symbols
 	closed     bool
 	end        time.Time // of the recording; zero while it is active
 	// collected has the containers that CollectEnded has moved out of the maps, by cgroup id.
 	collected map[uint64]*endedContainer
-	// unreported has the containers that FlushEnded has passed on, but a DeltaReader has not reported yet.
-	unreported     map[uint64]*endedContainer
-	hasDeltaReader bool // NewDeltaReader was called
+	// awaitingDeltaReader has the containers that SaveEnded has passed on, but a DeltaReader has not reported yet.
+	awaitingDeltaReader map[uint64]*endedContainer
+	hasDeltaReader      bool // NewDeltaReader was called
 	// permittedAtStop has the capabilities that the processes of each container were permitted when Stop was called.
-	permittedAtStop map[uint64]capability.Set
-	selectors       [2 * maxCalls]bpf.CapmonSeccompCall // as in the kernel's map
+	permittedAtStop  map[uint64]capability.Set
+	seccompSelectors [2 * maxCalls]bpf.CapmonSeccompCall // as in the kernel's map
 }
 
 // Start loads and attaches the programs. When it returns, the kernel records every check of every container. Start
@@ -110,15 +110,15 @@ func Start(options Options) (*Monitor, error) {
 }
 
 // startNew begins a recording.
-func (m *Monitor) startNew(programs loadOptions) (err error) {
+func (m *Monitor) startNew(options loadOptions) (err error) {
 	hooks := Hooks()
-	if programs.options.Hook != "" {
-		hooks = []Hook{programs.options.Hook}
+	if options.options.Hook != "" {
+		hooks = []Hook{options.options.Hook}
 	}
-	if m.attached, m.failed, err = attachFirst(hooks, programs, m.registerRunning); err != nil {
+	if m.attached, m.failed, err = attachFirst(hooks, options, m.registerRunningContainers); err != nil {
 		return err
 	}
-	if err := m.registerLate(m.clock.Now()); err != nil {
+	if err := m.registerContainersStartedDuringAttach(m.clock.Now()); err != nil {
 		return errors.Join(err, m.attached.close())
 	}
 	m.id, m.start = newID(), m.Now()
@@ -126,27 +126,27 @@ func (m *Monitor) startNew(programs loadOptions) (err error) {
 }
 
 // startPinned continues the pinned recording, or begins a recording and pins it.
-func (m *Monitor) startPinned(programs loadOptions) (err error) {
-	if m.pins, err = lockPins(programs.options.PinDirectory); err != nil {
+func (m *Monitor) startPinned(options loadOptions) (err error) {
+	if m.pins, err = lockPins(options.options.PinDirectory); err != nil {
 		return err
 	}
 	if err := m.pins.finishRetiring(); err != nil {
 		return err
 	}
-	same, err := m.pins.selectRecording(programs.fingerprint())
+	same, err := m.pins.selectRecording(options.fingerprint())
 	if err != nil {
 		return err
 	}
 	if same {
 		m.continued = true
-		return m.resume(m.pins, programs)
+		return m.resume(m.pins, options)
 	}
 	previous, err := m.readPredecessor()
 	if err != nil {
 		return err
 	}
-	programs.startDisabled = previous != nil
-	if err := m.startNew(programs); err != nil {
+	options.startDisabled = previous != nil
+	if err := m.startNew(options); err != nil {
 		return errors.Join(err, m.carriedOver.close())
 	}
 	if m.continued = previous != nil; m.continued {
@@ -216,12 +216,12 @@ func prepare(options Options) (*Monitor, loadOptions, error) {
 		return nil, loadOptions{}, fmt.Errorf("removing the limit on locked memory: %w", err)
 	}
 	m := &Monitor{
-		arch:       syscalls.NativeArch(),
-		outcomes:   options.Outcomes,
-		highWater:  make(chan struct{}, 1),
-		newEntries: make(map[bpf.CapmonEventKind]uint32),
-		collected:  make(map[uint64]*endedContainer),
-		unreported: make(map[uint64]*endedContainer),
+		arch:                syscalls.NativeArch(),
+		outcomes:            options.Outcomes,
+		collectionDue:       make(chan struct{}, 1),
+		newEntries:          make(map[bpf.CapmonEventKind]uint32),
+		collected:           make(map[uint64]*endedContainer),
+		awaitingDeltaReader: make(map[uint64]*endedContainer),
 	}
 	var err error
 	if m.version, err = kernel.RunningVersion(); err != nil {

@@ -38,8 +38,8 @@ func TestRuntimeSetupIsNotCountedAsWorkload(t *testing.T) {
 			t.Errorf("true used %v: %+v", check.Capability, check)
 		}
 	}
-	if c.Processes != 1 || !c.Seen.Before(c.Started) {
-		t.Errorf("%d processes, seen %v, started %v", c.Processes, c.Seen, c.Started)
+	if c.Processes != 1 || !c.FirstSeen.Before(c.Started) {
+		t.Errorf("%d processes, seen %v, started %v", c.Processes, c.FirstSeen, c.Started)
 	}
 }
 

@@ -21,13 +21,13 @@ var ErrPinsInUse = errors.New("another process uses the pinned recording")
 
 // The contents of the directory of a recording.
 const (
-	mapsPin     = "maps"
-	programsPin = "programs"
-	linksPin    = "links"    // order: as in attached.links
-	returnsPin  = "returns"  // order: as in attached.returnLinks
-	metadataPin = "metadata" // map: pinMetadata
-	layoutPin   = "layout"   // map: the layout of the other maps, as BTF
-	flushedPin  = "flushed"  // map: the saved containers whose removal has begun
+	mapsPin         = "maps"
+	programsPin     = "programs"
+	linksPin        = "links"    // order: as in attachedPrograms.links
+	syscallExitsPin = "returns"  // order: as in attachedPrograms.syscallExitLinks
+	metadataPin     = "metadata" // map: pinMetadata
+	layoutPin       = "layout"   // map: the layout of the other maps, as BTF
+	savedPin        = "flushed"  // map: the saved containers whose removal has begun
 )
 
 // draftName is the directory of an incomplete recording: it is being pinned or removed.
@@ -41,8 +41,8 @@ type pinDirectory struct {
 	lock      *os.File
 }
 
-// maxFlushed limits how many containers one call of collect removes.
-const maxFlushed = 4096
+// maxCollected limits how many containers one call of collect removes.
+const maxCollected = 4096
 
 // lockPins creates the directory in a BPF file system, locks it until release, and removes incomplete recordings.
 func lockPins(root string) (*pinDirectory, error) {
@@ -134,18 +134,18 @@ func (p *pinDirectory) otherRecordings() ([]string, error) {
 }
 
 // pin pins a recording, completely or not at all.
-func (p *pinDirectory) pin(a *attached, metadata pinMetadata) error {
-	for _, directory := range []string{mapsPin, programsPin, linksPin, returnsPin} {
+func (p *pinDirectory) pin(a *attachedPrograms, metadata pinMetadata) error {
+	for _, directory := range []string{mapsPin, programsPin, linksPin, syscallExitsPin} {
 		if err := os.MkdirAll(filepath.Join(p.draftDirectory(), directory), 0o700); err != nil {
 			return fmt.Errorf("pinning the recording: %w", err)
 		}
 	}
-	err := errors.Join(p.addMetadata(metadata), p.addLayout(), pinLinks(filepath.Join(p.draftDirectory(), linksPin), a.links), pinLinks(filepath.Join(p.draftDirectory(), returnsPin), a.returnLinks))
+	err := errors.Join(p.addMetadata(metadata), p.addLayout(), pinLinks(filepath.Join(p.draftDirectory(), linksPin), a.links), pinLinks(filepath.Join(p.draftDirectory(), syscallExitsPin), a.syscallExitLinks))
 	if err == nil {
 		err = a.enabled.Pin(filepath.Join(p.draftDirectory(), enabledPin))
 	}
 	if err == nil {
-		err = a.pinFlushed(filepath.Join(p.draftDirectory(), flushedPin))
+		err = a.pinSaved(filepath.Join(p.draftDirectory(), savedPin))
 	}
 	for name, m := range a.namedMaps() {
 		err = errors.Join(err, m.Pin(filepath.Join(p.draftDirectory(), mapsPin, name)))
@@ -163,13 +163,13 @@ func (p *pinDirectory) pin(a *attached, metadata pinMetadata) error {
 	return nil
 }
 
-// pinFlushed creates the map of containers that are being removed.
-func (a *attached) pinFlushed(pin string) (err error) {
-	a.flushed, err = ebpf.NewMap(&ebpf.MapSpec{Name: flushedPin, Type: ebpf.Hash, KeySize: 8, ValueSize: 1, MaxEntries: maxFlushed})
+// pinSaved creates the map of containers that are being removed.
+func (a *attachedPrograms) pinSaved(pin string) (err error) {
+	a.saved, err = ebpf.NewMap(&ebpf.MapSpec{Name: savedPin, Type: ebpf.Hash, KeySize: 8, ValueSize: 1, MaxEntries: maxCollected})
 	if err != nil {
 		return err
 	}
-	return a.flushed.Pin(pin)
+	return a.saved.Pin(pin)
 }
 
 func pinLinks(directory string, links []link.Link) error {
@@ -182,7 +182,7 @@ func pinLinks(directory string, links []link.Link) error {
 }
 
 // open opens the pinned maps, programs and links.
-func (p *pinDirectory) open(a *attached) (err error) {
+func (p *pinDirectory) open(a *attachedPrograms) (err error) {
 	collection := &ebpf.Collection{Maps: make(map[string]*ebpf.Map), Programs: make(map[string]*ebpf.Program)}
 	defer collection.Close()
 	err = errors.Join(
@@ -191,13 +191,13 @@ func (p *pinDirectory) open(a *attached) (err error) {
 			collection.Maps[name] = m
 			return err
 		}),
-		p.openPrograms(collection.Programs, &a.links, &a.returnLinks))
-	for name, pin := range map[string]string{enabledMap: enabledPin, flushedPin: flushedPin} {
+		p.openPrograms(collection.Programs, &a.links, &a.syscallExitLinks))
+	for name, pin := range map[string]string{enabledMap: enabledPin, savedPin: savedPin} {
 		m, openErr := ebpf.LoadPinnedMap(filepath.Join(p.directory, pin), nil)
 		collection.Maps[name], err = m, errors.Join(err, openErr)
 	}
 	if err == nil {
-		a.flushed = collection.DetachMap(flushedPin)
+		a.saved = collection.DetachMap(savedPin)
 		err = a.assign(collection)
 	}
 	if err != nil {
@@ -208,7 +208,7 @@ func (p *pinDirectory) open(a *attached) (err error) {
 }
 
 // openPrograms opens the pinned programs, by their names in C, and their links.
-func (p *pinDirectory) openPrograms(programs map[string]*ebpf.Program, links, returnLinks *[]link.Link) error {
+func (p *pinDirectory) openPrograms(programs map[string]*ebpf.Program, links, syscallExitLinks *[]link.Link) error {
 	return errors.Join(
 		forEachPin(p.directory, programsPin, func(name, path string) error {
 			program, err := ebpf.LoadPinnedProgram(path, nil)
@@ -216,7 +216,7 @@ func (p *pinDirectory) openPrograms(programs map[string]*ebpf.Program, links, re
 			return err
 		}),
 		forEachPin(p.directory, linksPin, loadLink(links)),
-		forEachPin(p.directory, returnsPin, loadLink(returnLinks)))
+		forEachPin(p.directory, syscallExitsPin, loadLink(syscallExitLinks)))
 }
 
 func loadLink(links *[]link.Link) func(name, path string) error {
@@ -243,21 +243,21 @@ func forEachPin(directory, kind string, visit func(name, path string) error) err
 	return nil
 }
 
-func (p *pinDirectory) pinReturns(returns []link.Link) error {
+func (p *pinDirectory) pinSyscallExits(returns []link.Link) error {
 	if p == nil {
 		return nil
 	}
-	if err := pinLinks(filepath.Join(p.directory, returnsPin), returns); err != nil {
+	if err := pinLinks(filepath.Join(p.directory, syscallExitsPin), returns); err != nil {
 		return fmt.Errorf("pinning the links for the end of system calls: %w", err)
 	}
 	return nil
 }
 
-func (p *pinDirectory) unpinReturns() error {
+func (p *pinDirectory) unpinSyscallExits() error {
 	if p == nil {
 		return nil
 	}
-	return forEachPin(p.directory, returnsPin, func(_, path string) error { return os.Remove(path) })
+	return forEachPin(p.directory, syscallExitsPin, func(_, path string) error { return os.Remove(path) })
 }
 
 // unpin makes the recording end with this process.

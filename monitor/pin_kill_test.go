@@ -58,7 +58,7 @@ func savePinned(pins, name string) error {
 }
 
 func saveAll(m *Monitor, file *os.File) error {
-	err := m.FlushEnded(func(uint64, string) bool { return true }, func(s Snapshot) error { return saveRuns(file, s.Containers) })
+	err := m.SaveEnded(func(uint64, string) bool { return true }, func(s Snapshot) error { return saveRuns(file, s.Containers) })
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func savedCounts(t *testing.T, name string) map[string]uint64 {
 	return counts
 }
 
-// Saved counts are exact, no matter when the process is killed during start, save and flush.
+// Saved counts are exact, no matter when the process is killed during start, save and removal.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	testKilledAtAnyMoment(t, "/proc/self/exe")

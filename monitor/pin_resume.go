@@ -85,13 +85,13 @@ func readMetadata(directory string) (metadata pinMetadata, err error) {
 
 // fingerprint returns a hash of the compiled programs, of their configuration for this kernel, and of the options. A
 // process can resume only a recording with its own fingerprint.
-func (p loadOptions) fingerprint() string {
+func (o loadOptions) fingerprint() string {
 	compiled, hash := bpf.Fingerprint(), sha256.New()
 	hash.Write(compiled[:])
-	for _, part := range []any{p.config, p.callRules, p.compatCallRules, p.fileRules, p.compatFileRules} {
+	for _, part := range []any{o.config, o.callRules, o.compatCallRules, o.fileRules, o.compatFileRules} {
 		_ = binary.Write(hash, binary.NativeEndian, part) // a hash accepts all data, and the sizes are fixed
 	}
-	fmt.Fprint(hash, p.options.Hook, p.options.MaxChecks, p.options.MaxContainers)
+	fmt.Fprint(hash, o.options.Hook, o.options.MaxChecks, o.options.MaxContainers)
 	return fmt.Sprintf("%x", hash.Sum(nil)[:8])
 }
 
@@ -152,27 +152,27 @@ func (m *Monitor) resume(p *pinDirectory, options loadOptions) error {
 	if err != nil {
 		return err
 	}
-	m.attached = &attached{hook: metadata.Hook, outcomes: options.options.Outcomes}
+	m.attached = &attachedPrograms{hook: metadata.Hook, outcomes: options.options.Outcomes}
 	if err := p.open(m.attached); err != nil {
 		return errors.Join(err, m.attached.close())
 	}
 	m.id, m.start, m.reportedUntil, m.clock = metadata.ID, metadata.Start, metadata.ReportedUntil, kernel.ClockOf(metadata.Boot)
-	for index := range m.selectors {
-		if err := m.attached.maps.SeccompCalls.Lookup(uint32(index), &m.selectors[index]); err != nil {
+	for index := range m.seccompSelectors {
+		if err := m.attached.maps.SeccompCalls.Lookup(uint32(index), &m.seccompSelectors[index]); err != nil {
 			return errors.Join(fmt.Errorf("reading which system calls are recorded: %w", err), m.attached.close())
 		}
 	}
-	err = m.attached.repairReturns(len(m.SelectedCalls()) > 0)
+	err = m.attached.repairSyscallExits(len(m.SelectedSeccompCalls()) > 0)
 	if err == nil {
 		err = m.finishUpgrade()
 	}
 	if err == nil {
-		err = m.finishFlush()
+		err = m.finishRemoval()
 	}
 	if err != nil {
 		return errors.Join(err, m.carriedOver.close(), m.attached.close())
 	}
-	m.highWater <- struct{}{} // no process has received events about entries that were added in between
+	m.collectionDue <- struct{}{} // no process has received events about entries that were added in between
 	return nil
 }
 

@@ -29,13 +29,13 @@ func recordPinned(pins string) error {
 	return err
 }
 
-// flushPinned flushes the data of a container, and kills its own process before or after the data is saved.
-func flushPinned(pins, id, when string) error {
+// saveEndedAndDie saves the data of a container, and kills its own process before or after the data is saved.
+func saveEndedAndDie(pins, id, when string) error {
 	m, err := Start(Options{PinDirectory: pins})
 	if err != nil {
 		return err
 	}
-	err = m.FlushEnded(func(_ uint64, other string) bool { return other == id }, func(s Snapshot) error {
+	err = m.SaveEnded(func(_ uint64, other string) bool { return other == id }, func(s Snapshot) error {
 		if when == "before" {
 			return unix.Kill(os.Getpid(), unix.SIGKILL)
 		}
@@ -114,15 +114,15 @@ func TestCountsAreExactAfterSeveralKills(t *testing.T) {
 	}
 }
 
-// Data that is flushed is saved once for each recording and cgroup, no matter when the process is killed.
-func TestFlushThatIsKilled(t *testing.T) {
+// Data of ended containers is saved once for each recording and cgroup, no matter when the process is killed.
+func TestSaveThatIsKilled(t *testing.T) {
 	pins := newPinDirectory(t)
 	var id string
 	recordAndKill(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })
 	testutil.Docker(t, "rm", id)
 
 	for _, when := range []string{"before", "after"} {
-		out, err := helper(t, "flush-pinned", pins, id, when).Output()
+		out, err := helper(t, "save-ended", pins, id, when).Output()
 		if err == nil {
 			t.Fatalf("it was not killed: %s", out)
 		}
@@ -144,7 +144,7 @@ func TestFlushThatIsKilled(t *testing.T) {
 	}
 }
 
-func TestOrphansOfAnInterruptedFlushAreRemoved(t *testing.T) {
+func TestOrphansOfAnInterruptedSaveAreRemoved(t *testing.T) {
 	pins := newPinDirectory(t)
 	var id string
 	recordAndKill(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })

@@ -30,7 +30,7 @@ func specShareSizes(spec *ebpf.CollectionSpec) [shareCount]uint32 {
 	return shareSizes(of("checks"), of("executions"), of("calls"), of("files"))
 }
 
-func (a *attached) shareSizes() [shareCount]uint32 {
+func (a *attachedPrograms) shareSizes() [shareCount]uint32 {
 	return shareSizes(a.maps.Checks.MaxEntries(), a.maps.Executions.MaxEntries(), a.maps.Calls.MaxEntries(), a.maps.Files.MaxEntries())
 }
 

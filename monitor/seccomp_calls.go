@@ -14,18 +14,18 @@ import (
 	"github.com/capmon/capmon/syscalls"
 )
 
-// CallSelector selects a system call to record, for native and 32-bit programs. [Monitor.SelectCalls] uses it for the
-// system calls that a seccomp profile allows only with a capability.
-type CallSelector struct {
+// SeccompCallSelector selects a system call to record, for native and 32-bit programs. [Monitor.SelectSeccompCalls]
+// uses it for the system calls that a seccomp profile allows only with a capability.
+type SeccompCallSelector struct {
 	// Name is the name of the system call, such as "mount".
 	Name string
 	// Masks has the bits of each argument that are recorded.
 	Masks [6]uint64
 }
 
-// SelectedCall is one kind of selected system call that a container's workload made. capmon does not see calls that do
+// SeccompCall is one kind of selected system call that a container's workload made. capmon does not see calls that do
 // not return.
-type SelectedCall struct {
+type SeccompCall struct {
 	Call syscalls.Call
 	// Error is the error of the call, or 0.
 	Error unix.Errno
@@ -33,7 +33,7 @@ type SelectedCall struct {
 	CallRecord
 }
 
-// CallRecord has who made the recorded system calls of one kind, how often and when. It is a part of [SelectedCall],
+// CallRecord has who made the recorded system calls of one kind, how often and when. It is a part of [SeccompCall],
 // [LiftedCall] and [UncheckedCall].
 type CallRecord struct {
 	// Program and Folding are as in [Check].
@@ -50,13 +50,13 @@ type CallRecord struct {
 // ErrNoSyscallTracepoint means that the kernel has no tracepoint for the end of system calls.
 var ErrNoSyscallTracepoint = errors.New("the kernel has no tracepoint for system calls: it was built without CONFIG_FTRACE_SYSCALLS")
 
-// SelectCalls makes the programs record these system calls of all workloads from now on, and no others. While any are
-// selected, every system call on the host takes about 0.15 µs longer.
+// SelectSeccompCalls makes the programs record these system calls of all workloads from now on, and no others. While
+// any are selected, every system call on the host takes about 0.15 µs longer.
 //
 // The recording of calls that were selected before has no gap. Masks of selected calls must not lose bits, because
 // recorded calls could no longer be distinguished. The error is [ErrNoSyscallTracepoint] if the kernel cannot record
 // system calls, and [ErrClosed] after Stop or Close.
-func (m *Monitor) SelectCalls(calls []CallSelector) error {
+func (m *Monitor) SelectSeccompCalls(calls []SeccompCallSelector) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed || m.stopped() {
@@ -65,37 +65,38 @@ func (m *Monitor) SelectCalls(calls []CallSelector) error {
 	if len(calls) > 0 && m.attached.programs.CapmonSysExit == nil {
 		return ErrNoSyscallTracepoint
 	}
-	table := m.selectorTable(calls)
+	table := m.seccompSelectorTable(calls)
 	for index, selector := range table {
-		if selector == m.selectors[index] {
+		if selector == m.seccompSelectors[index] {
 			continue
 		}
 		if err := m.attached.maps.SeccompCalls.Update(uint32(index), &selector, ebpf.UpdateExist); err != nil {
 			return fmt.Errorf("selecting the system calls to record: %w", err)
 		}
-		m.selectors[index] = selector
+		m.seccompSelectors[index] = selector
 	}
-	return m.attached.traceReturns(len(calls) > 0)
+	return m.attached.traceSyscallExits(len(calls) > 0)
 }
 
-// SelectedCalls returns the system calls that the programs record.
-func (m *Monitor) SelectedCalls() []CallSelector {
+// SelectedSeccompCalls returns the system calls that the programs record.
+func (m *Monitor) SelectedSeccompCalls() []SeccompCallSelector {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	named := make(map[string]CallSelector)
+	named := make(map[string]SeccompCallSelector)
 	for nr := range maxCalls {
 		for index, name := range map[int]string{nr: m.arch.SyscallName(nr), maxCalls + nr: m.arch.Compat().SyscallName(nr)} {
 			// clone3 has the selector of clone.
-			if selector := m.selectors[index]; selector != (bpf.CapmonSeccompCall{}) && name != "clone3" {
-				named[name] = CallSelector{name, selector.Masks}
+			if selector := m.seccompSelectors[index]; selector != (bpf.CapmonSeccompCall{}) && name != "clone3" {
+				named[name] = SeccompCallSelector{name, selector.Masks}
 			}
 		}
 	}
 	return slices.Collect(maps.Values(named))
 }
 
-// selectorTable returns the selectors by system call number, first for native programs and then for 32-bit programs.
-func (m *Monitor) selectorTable(calls []CallSelector) (table [2 * maxCalls]bpf.CapmonSeccompCall) {
+// seccompSelectorTable returns the selectors by system call number, first for native programs and then for 32-bit
+// programs.
+func (m *Monitor) seccompSelectorTable(calls []SeccompCallSelector) (table [2 * maxCalls]bpf.CapmonSeccompCall) {
 	named := make(map[string]bpf.CapmonSeccompCall)
 	for _, call := range calls {
 		if call.Name == "clone3" {
@@ -125,7 +126,7 @@ func (m *Monitor) selectorTable(calls []CallSelector) (table [2 * maxCalls]bpf.C
 
 // containerCalls has the recorded system calls of one container.
 type containerCalls struct {
-	selected  []SelectedCall
+	seccomp   []SeccompCall
 	lifted    []LiftedCall
 	unchecked []UncheckedCall
 }
@@ -137,7 +138,7 @@ func (c *containerCalls) add(m *Monitor, key *bpf.CapmonCallKey, value *bpf.Capm
 	case key.Lifted != 0:
 		c.lifted = append(c.lifted, m.newLiftedCall(key, value))
 	default:
-		c.selected = append(c.selected, m.newSelectedCall(key, value))
+		c.seccomp = append(c.seccomp, m.newSeccompCall(key, value))
 	}
 }
 
@@ -152,8 +153,8 @@ func (m *Monitor) readCalls() (map[uint64]*containerCalls, error) {
 	return calls, err
 }
 
-func (m *Monitor) newSelectedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) SelectedCall {
-	return SelectedCall{
+func (m *Monitor) newSeccompCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) SeccompCall {
+	return SeccompCall{
 		Call: syscalls.Call{
 			Arch:    m.archOf(key.Compat),
 			Nr:      int(key.Syscall),

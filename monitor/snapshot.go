@@ -19,10 +19,10 @@ type ContainerRecord struct {
 	// [CgroupInfo]. ID is empty if CgroupInfo.Folded is true.
 	ID         string
 	CgroupInfo CgroupInfo
-	// Seen is the time when capmon first saw the container. Started is the time when it first saw the workload. Last is
-	// the time when it last saw a process of the workload start or end. Started and Last are zero if capmon only saw
-	// runtime setup.
-	Seen, Started, Last time.Time
+	// FirstSeen is the time when capmon first saw the container. Started is the time when it first saw the workload.
+	// LastActivity is the time when it last saw a process of the workload start or end. Started and LastActivity are
+	// zero if capmon only saw runtime setup.
+	FirstSeen, Started, LastActivity time.Time
 	// Ended means that the container has no process.
 	Ended bool
 	// Existed means that the container ran before the recording began, so earlier checks are unknown.
@@ -40,7 +40,7 @@ type ContainerRecord struct {
 	ChecksMade, Lost uint64
 	Checks           []Check
 	Executions       []Execution
-	Calls            []SelectedCall
+	SeccompCalls     []SeccompCall
 	Lifted           []LiftedCall
 	Unchecked        []UncheckedCall
 	Files            []FileUse
@@ -49,9 +49,8 @@ type ContainerRecord struct {
 	UnrecordedExecutions, UnrecordedCalls uint64
 	// UnrecordedFailures counts the executions that failed with EPERM and did not fit in Files.
 	UnrecordedFailures uint64
-	// SetFileCapabilities means that the workload has used SETFCAP, with which it can change the capabilities of
-	// files.
-	SetFileCapabilities bool
+	// UsedSetfcap means that the workload has used SETFCAP, with which it can change the capabilities of files.
+	UsedSetfcap bool
 	// Unlisted counts the checks whose files did not fit in the map of files.
 	Unlisted uint64
 	// Kept has the used capabilities that a thread still held when it ended, and the capabilities that any thread holds
@@ -100,8 +99,8 @@ type Snapshot struct {
 	LiftedRecorded bool
 }
 
-// Snapshot reads the kernel's maps. It returns everything except the data that [Monitor.FlushEnded] has removed. It
-// also works after Stop, but not after Close.
+// Snapshot reads the kernel's maps. It returns everything except the data that [Monitor.SaveEnded] has removed. It also
+// works after Stop, but not after Close.
 func (m *Monitor) Snapshot() (Snapshot, error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
@@ -137,7 +136,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		c := m.newContainer(*cgroup, value, checks[*cgroup])
 		c.Executions = executions[*cgroup]
 		if of := calls[*cgroup]; of != nil {
-			c.Calls, c.Lifted, c.Unchecked = of.selected, of.lifted, of.unchecked
+			c.SeccompCalls, c.Lifted, c.Unchecked = of.seccomp, of.lifted, of.unchecked
 		}
 		c.Files = files[*cgroup]
 		now, running := permitted[*cgroup]
@@ -152,7 +151,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		snapshot.Containers = append(snapshot.Containers, m.newEndedContainer(symbols, cgroup, data))
 	}
 	sort.Slice(snapshot.Containers, func(i, j int) bool {
-		return snapshot.Containers[i].Seen.Before(snapshot.Containers[j].Seen)
+		return snapshot.Containers[i].FirstSeen.Before(snapshot.Containers[j].FirstSeen)
 	})
 	if snapshot.Time = end; end.IsZero() {
 		snapshot.Time = m.Now() // after everything that was read
@@ -228,7 +227,7 @@ func (m *Monitor) newContainer(cgroup uint64, value *bpf.CapmonContainer, checks
 		Cgroup:     cgroup,
 		ID:         entryID(value),
 		CgroupInfo: m.cgroupInfo(value),
-		Seen:       m.clock.Time(value.FirstNs),
+		FirstSeen:  m.clock.Time(value.FirstNs),
 		Existed:    value.Existed != 0,
 		Bounding:   capability.Set(value.Bounding),
 		Permitted:  capability.Set(value.Permitted),
@@ -238,7 +237,7 @@ func (m *Monitor) newContainer(cgroup uint64, value *bpf.CapmonContainer, checks
 		Lost:       value.Lost,
 
 		UnrecordedExecutions: value.UnrecordedExecutions,
-		SetFileCapabilities:  value.SetfcapUses > 0,
+		UsedSetfcap:          value.SetfcapUses > 0,
 		SharesPIDs:           value.Pidns == uint32(bpf.CapmonPidnsPIDNS_SHARED),
 		UnrecordedCalls:      value.UnrecordedCalls,
 
@@ -250,7 +249,7 @@ func (m *Monitor) newContainer(cgroup uint64, value *bpf.CapmonContainer, checks
 	}
 	if value.WorkloadNs != 0 {
 		c.Started = m.clock.Time(value.WorkloadNs)
-		c.Last = m.clock.Time(value.LastNs)
+		c.LastActivity = m.clock.Time(value.LastNs)
 	}
 	return c
 }

@@ -19,7 +19,7 @@ import (
 
 // SocketHolder is a process of a container with open sockets.
 type SocketHolder struct {
-	// ID and Cgroup are as in [Container].
+	// ID and Cgroup are as in [ContainerRecord].
 	ID     string
 	Cgroup uint64
 	// PID and Program are as in [Check]. UID is the effective user of the process in the initial user namespace.

@@ -32,9 +32,9 @@ type Pressure uint8
 const (
 	// WindowUnknown is for calls that opened the file: the trigger did not exist yet.
 	WindowUnknown Pressure = Pressure(bpf.CapmonPressurePRESSURE_OPENED)
-	// WindowRestricted requires CAP_SYS_RESOURCE, WindowFree does not.
-	WindowRestricted Pressure = Pressure(bpf.CapmonPressurePRESSURE_NEEDED)
-	WindowFree       Pressure = Pressure(bpf.CapmonPressurePRESSURE_NO_EFFECT)
+	// WindowNeedsSysResource requires CAP_SYS_RESOURCE, WindowNeedsNothing does not.
+	WindowNeedsSysResource Pressure = Pressure(bpf.CapmonPressurePRESSURE_NEEDED)
+	WindowNeedsNothing     Pressure = Pressure(bpf.CapmonPressurePRESSURE_NO_EFFECT)
 )
 
 // UncheckedCall is one kind of system call of a container's workload for which the kernel decided without a check.

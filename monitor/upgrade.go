@@ -131,7 +131,7 @@ func freeze(directory string) error {
 		metadata.Skipped = skipped - min(skipped, counters[bpf.CapmonCounterCOUNTER_FALLBACK_RUNS])
 		err = writeMetadata(directory, metadata)
 	}
-	for _, kind := range []string{linksPin, returnsPin} {
+	for _, kind := range []string{linksPin, syscallExitsPin} {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(directory, kind)))
 	}
 	err = errors.Join(err, closeLinks(links), os.RemoveAll(filepath.Join(directory, programsPin)))

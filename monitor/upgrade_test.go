@@ -178,31 +178,31 @@ func testTakeOver(t *testing.T, other string) {
 		t.Errorf("recording %s, wanted %s", again.ID(), recording)
 	}
 	now := find(t, again, long)
-	if got, wanted := total(setuidKind.of(now)), total(setuidKind.of(c)); got != wanted || now.Started != c.Started || now.Bounding != c.Bounding || now.Seen != c.Seen {
+	if got, wanted := total(setuidKind.of(now)), total(setuidKind.of(c)); got != wanted || now.Started != c.Started || now.Bounding != c.Bounding || now.FirstSeen != c.FirstSeen {
 		t.Errorf("after two more: %d checks, wanted %d; %+v, then %+v", got, wanted, c, now)
 	}
 
 	testutil.Docker(t, "rm", "-f", long)
-	var flushed []ContainerRecord
-	testutil.Eventually(t, "the ended containers are flushed", func() bool {
-		err := again.FlushEnded(func(_ uint64, id string) bool { return id == long || id == short }, func(s Snapshot) error {
-			flushed = append(flushed, s.Containers...)
+	var saved []ContainerRecord
+	testutil.Eventually(t, "the ended containers are saved", func() bool {
+		err := again.SaveEnded(func(_ uint64, id string) bool { return id == long || id == short }, func(s Snapshot) error {
+			saved = append(saved, s.Containers...)
 			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return len(flushed) == 2
+		return len(saved) == 2
 	})
 	if left := snapshot(t, again); len(runs(left, long))+len(runs(left, short)) > 0 {
-		t.Errorf("flushed data is still there: %+v", left)
+		t.Errorf("saved data is still there: %+v", left)
 	}
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}
 	last := start(t, Options{PinDirectory: pins})
 	if left := snapshot(t, last); len(runs(left, long))+len(runs(left, short)) > 0 {
-		t.Errorf("flushed data is there again: %+v", left)
+		t.Errorf("saved data is there again: %+v", left)
 	}
 }
 

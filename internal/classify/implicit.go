@@ -251,7 +251,7 @@ func PressureTriggerNeed(call monitor.UncheckedCall, granted capability.Set, unw
 	switch {
 	case !granted.Has(capability.SysResource):
 		return ImplicitNeed{}
-	case call.Pressure == monitor.WindowRestricted:
+	case call.Pressure == monitor.WindowNeedsSysResource:
 	case call.Pressure == monitor.WindowUnknown && unwritten:
 		verdict.Unsure = "capmon does not know the window of the trigger: with a multiple of two seconds, this capability is not needed"
 	default:

@@ -36,9 +36,9 @@ func TestInspectionNeed(t *testing.T) {
 
 func TestPressureTriggerNeedDependsOnTheWindow(t *testing.T) {
 	for pressure, want := range map[monitor.Pressure][2]bool{
-		monitor.WindowRestricted: {true, true},
-		monitor.WindowUnknown:    {false, true},
-		monitor.WindowFree:       {false, false},
+		monitor.WindowNeedsSysResource: {true, true},
+		monitor.WindowUnknown:          {false, true},
+		monitor.WindowNeedsNothing:     {false, false},
 	} {
 		for i, unwritten := range []bool{false, true} {
 			call := monitor.UncheckedCall{Kind: monitor.WrotePressureFile, Pressure: pressure}
@@ -49,7 +49,7 @@ func TestPressureTriggerNeedDependsOnTheWindow(t *testing.T) {
 		}
 	}
 	// In its own user namespace, a process has SYS_RESOURCE, which the kernel accepts there.
-	call := monitor.UncheckedCall{Kind: monitor.WrotePressureFile, Pressure: monitor.WindowRestricted}
+	call := monitor.UncheckedCall{Kind: monitor.WrotePressureFile, Pressure: monitor.WindowNeedsSysResource}
 	if need := PressureTriggerNeed(call, capability.DockerDefault(), false); !need.Capabilities.Empty() {
 		t.Errorf("needs %v, which the container was not granted", need.Capabilities)
 	}

@@ -21,7 +21,7 @@ const memoryGrows = "security_vm_enough_memory_mm"
 // DistinctCheck is a check that a container makes for the first time, or an entry of a snapshot. Two checks are
 // distinct if they have different keys in the kernel's map.
 type DistinctCheck struct {
-	// ID and Cgroup are as in [monitor.Container].
+	// ID and Cgroup are as in [monitor.ContainerRecord].
 	ID     string
 	Cgroup uint64
 	Check  monitor.CheckDetails

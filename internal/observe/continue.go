@@ -23,7 +23,7 @@ func (o *Observer) continueRecording() error {
 	}
 	ids := slices.Compact(slices.Sorted(maps.Values(named)))
 	o.log.Debug("continued a recording", zap.String("recording", o.observation.ID), zap.Time("reported until", o.monitor.ReportedUntil()))
-	if calls := o.monitor.SelectedCalls(); len(calls) > 0 { // otherwise no calls are recorded
+	if calls := o.monitor.SelectedSeccompCalls(); len(calls) > 0 { // otherwise no calls are recorded
 		o.continueSeccompCalls(calls, o.storage.LoadEarlier(ids))
 	}
 	if o.consumer == nil {
@@ -41,7 +41,7 @@ func (o *Observer) continueRecording() error {
 
 // continueSeccompCalls continues to record the calls. It restores, for each container, the time since which they are
 // recorded.
-func (o *Observer) continueSeccompCalls(calls []monitor.CallSelector, earlier profile.Profile) {
+func (o *Observer) continueSeccompCalls(calls []monitor.SeccompCallSelector, earlier profile.Profile) {
 	for _, call := range calls {
 		o.seccompCalls.calls[call.Name] = call
 	}

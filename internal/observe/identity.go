@@ -89,16 +89,16 @@ func (o *Observer) owns(cgroup uint64, id string, final bool) (own, decided bool
 		return own, true
 	}
 	latest, confirmed := o.identities.latest[id]
-	fresh := !o.identities.inspectedAt[id].Before(place.Seen)
+	fresh := !o.identities.inspectedAt[id].Before(place.FirstSeen)
 	running := fresh && confirmed && info.Running && info.Pid != 0 && latest.at.Equal(info.StartedAt)
 	decide := func(own bool) (bool, bool) {
 		o.identities.decided[cgroup] = own
 		return own, true
 	}
 	switch {
-	case !place.RootOnly && running:
+	case !place.OnlyRootCanCreate && running:
 		return decide(false)
-	case !place.RootOnly:
+	case !place.OnlyRootCanCreate:
 		return false, final
 	case !confirmed:
 		return true, true
@@ -116,7 +116,7 @@ func (o *Observer) owns(cgroup uint64, id string, final bool) (own, decided bool
 
 func (o *Observer) seenBefore(place monitor.CgroupInfo, other uint64) bool {
 	otherPlace, known := o.place(other)
-	return known && place.Seen.Before(otherPlace.Seen)
+	return known && place.FirstSeen.Before(otherPlace.FirstSeen)
 }
 
 // confirm records the cgroup of a container that the engine has confirmed: the cgroup of its first process. The caller
@@ -134,7 +134,7 @@ func (o *Observer) recordNewCgroup(event monitor.Event) {
 	defer o.mu.Unlock()
 	place, known := o.place(event.Cgroup)
 	_, confirmed := o.identities.latest[event.ID]
-	if !known || place.RootOnly && !confirmed {
+	if !known || place.OnlyRootCanCreate && !confirmed {
 		return
 	}
 	o.identities.stale[event.ID] = true
@@ -176,7 +176,7 @@ func (o *Observer) unnamedContainer(cgroup uint64, id string) container.Info {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	info := container.Info{ID: id}
-	if place, known := o.place(cgroup); known && !place.RootOnly && o.identities.confirmed[cgroup] != id {
+	if place, known := o.place(cgroup); known && !place.OnlyRootCanCreate && o.identities.confirmed[cgroup] != id {
 		info.Unconfirmed = o.describeCgroup(cgroup)
 	}
 	return info
@@ -198,7 +198,7 @@ func (o *Observer) findCgroupPaths(containers []monitor.ContainerRecord) {
 	missing := make(map[uint64]bool)
 	o.mu.Lock()
 	for _, c := range containers {
-		if !c.CgroupInfo.RootOnly && o.identities.paths[c.Cgroup] == "" && o.identities.confirmed[c.Cgroup] == "" {
+		if !c.CgroupInfo.OnlyRootCanCreate && o.identities.paths[c.Cgroup] == "" && o.identities.confirmed[c.Cgroup] == "" {
 			missing[c.Cgroup] = true
 		}
 	}
@@ -227,7 +227,7 @@ func (o *Observer) assignIDs(containers []monitor.ContainerRecord) map[uint64]st
 			info := o.unknownContainer(c.Cgroup)
 			c.ID = info.ID
 		}
-		if !own || !c.CgroupInfo.RootOnly && o.identities.confirmed[c.Cgroup] != c.ID {
+		if !own || !c.CgroupInfo.OnlyRootCanCreate && o.identities.confirmed[c.Cgroup] != c.ID {
 			unconfirmed[c.Cgroup] = o.describeCgroup(c.Cgroup)
 		}
 	}

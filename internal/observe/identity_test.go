@@ -12,8 +12,10 @@ import (
 func TestClaimsOfCgroupNames(t *testing.T) {
 	const id = "a"
 	at := func(second int) time.Time { return time.Unix(int64(second), 0) }
-	rooted := func(second int) monitor.CgroupInfo { return monitor.CgroupInfo{RootOnly: true, Seen: at(second)} }
-	delegated := func(second int) monitor.CgroupInfo { return monitor.CgroupInfo{Seen: at(second)} }
+	rooted := func(second int) monitor.CgroupInfo {
+		return monitor.CgroupInfo{OnlyRootCanCreate: true, FirstSeen: at(second)}
+	}
+	delegated := func(second int) monitor.CgroupInfo { return monitor.CgroupInfo{FirstSeen: at(second)} }
 	running := container.Info{ID: id, Running: true, Pid: 1, StartedAt: at(100)}
 	stopped := container.Info{ID: id, StartedAt: at(100)}
 	for name, test := range map[string]struct {

@@ -217,7 +217,7 @@ func (o *Observer) freeRoom(ctx context.Context) func() {
 			select {
 			case <-ctx.Done():
 				return
-			case <-o.monitor.HighWater():
+			case <-o.monitor.CollectionDue():
 			}
 			err := o.saveEndedToFreeRoom(ctx)
 			if err != nil && !logged {

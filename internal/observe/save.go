@@ -45,7 +45,7 @@ func (o *Observer) isIdentified(cgroup uint64, id string) bool {
 	place, _ := o.place(cgroup)
 	own, decided := o.owns(cgroup, id, false)
 	if !decided { // the event of its start may still be under way
-		return o.monitor.Now().Sub(place.Seen) > identifyTimeoutFull
+		return o.monitor.Now().Sub(place.FirstSeen) > identifyTimeoutFull
 	}
 	if !own {
 		return true
@@ -61,7 +61,7 @@ func (o *Observer) isIdentified(cgroup uint64, id string) bool {
 // maps.
 func (o *Observer) saveEnded(wanted func(cgroup uint64, id string) bool) error {
 	var kept []monitor.ContainerRecord
-	err := o.monitor.FlushEnded(wanted, func(ended monitor.Snapshot) error {
+	err := o.monitor.SaveEnded(wanted, func(ended monitor.Snapshot) error {
 		if err := o.missed.reportOf(ended.Containers); err != nil { // before profileOf replaces the IDs
 			return err
 		}

@@ -16,14 +16,14 @@ import (
 // seccompCalls are the system calls that a seccomp profile allows only with a capability, and the containers that were
 // granted such a capability. The calls are recorded only while such a container exists. The observer's mu guards it.
 type seccompCalls struct {
-	calls      map[string]monitor.CallSelector // all calls of all such containers so far: masks must not shrink
-	containers map[string]bool                 // the IDs of the existing containers
-	since      map[string]time.Time            // by container ID: the time from which on all its calls are recorded
-	grown      time.Time                       // when calls were last added
+	calls      map[string]monitor.SeccompCallSelector // all calls of all such containers so far: masks must not shrink
+	containers map[string]bool                        // the IDs of the existing containers
+	since      map[string]time.Time                   // by container ID: the time from which on all its calls are recorded
+	grown      time.Time                              // when calls were last added
 }
 
 func newSeccompCalls() seccompCalls {
-	return seccompCalls{calls: make(map[string]monitor.CallSelector), containers: make(map[string]bool), since: make(map[string]time.Time)}
+	return seccompCalls{calls: make(map[string]monitor.SeccompCallSelector), containers: make(map[string]bool), since: make(map[string]time.Time)}
 }
 
 // recordUnlockedCalls records the calls that a container's granted capabilities allow. The caller holds mu.
@@ -51,7 +51,7 @@ func (o *Observer) recordUnlockedCalls(info container.Info) {
 		o.seccompCalls.calls[call.Name] = recorded
 	}
 	o.seccompCalls.containers[info.ID] = true
-	err = o.monitor.SelectCalls(slices.Collect(maps.Values(o.seccompCalls.calls)))
+	err = o.monitor.SelectSeccompCalls(slices.Collect(maps.Values(o.seccompCalls.calls)))
 	if errors.Is(err, monitor.ErrClosed) { // the engine answered after the end of the recording
 		return
 	}
@@ -76,7 +76,7 @@ func (o *Observer) stopRecordingCalls(id string) {
 	if len(o.seccompCalls.containers) > 0 {
 		return
 	}
-	if err := o.monitor.SelectCalls(nil); err != nil && !errors.Is(err, monitor.ErrClosed) {
+	if err := o.monitor.SelectSeccompCalls(nil); err != nil && !errors.Is(err, monitor.ErrClosed) {
 		o.log.Warn("ending the recording of system calls failed", zap.Error(err))
 	}
 }

@@ -129,9 +129,9 @@ func recordRun(seen monitor.ContainerRecord, observation Observation) Run {
 		run.Grants.Kernel, run.Grants.Permitted = &seen.Bounding, &seen.Permitted
 	}
 	if seen.Ended {
-		run.Running, run.Ended = false, seen.Last
+		run.Running, run.Ended = false, seen.LastActivity
 		if run.Ended.IsZero() { // capmon saw only its runtime setup
-			run.Ended = seen.Seen
+			run.Ended = seen.FirstSeen
 		}
 	}
 	run.Incomplete = append(run.Incomplete, ownLosses(seen)...)
@@ -172,7 +172,7 @@ func (r *Run) addFileCapabilities(seen monitor.ContainerRecord, files map[Progra
 	var unexamined []string
 	for _, execution := range seen.Executions {
 		file, known := files[ProgramOf(seen.Cgroup, execution)]
-		if known && seen.SetFileCapabilities && execution.VersionUncertain() && file.Permitted.Empty() {
+		if known && seen.UsedSetfcap && execution.MayHaveChanged() && file.Permitted.Empty() {
 			known = false // the file may have carried capabilities for a short time
 		}
 		program := path.Base(execution.Path)
@@ -236,7 +236,7 @@ func (r *Run) addExecutionNeeds(uses []UsePattern, unexamined []string) {
 // mayHaveChanged reports whether a program may have carried other capabilities when its execution failed than when
 // capmon read them later.
 func mayHaveChanged(seen monitor.ContainerRecord, use monitor.FileUse, walk kernel.PathWalk) bool {
-	return walk.Program.Changed > use.First.UnixNano() || walk.File.Image && seen.SetFileCapabilities
+	return walk.Program.Changed > use.First.UnixNano() || walk.File.Image && seen.UsedSetfcap
 }
 
 // implicitUses returns a use for each capability of the need. base has the fields that describe the call.

@@ -24,7 +24,7 @@ var (
 // seen returns a container that ran for a minute and used nothing.
 func seen() monitor.ContainerRecord {
 	return monitor.ContainerRecord{
-		Cgroup: 77, ID: id, Seen: saturday, Started: saturday.Add(time.Second), Last: saturday.Add(time.Minute), Ended: true,
+		Cgroup: 77, ID: id, FirstSeen: saturday, Started: saturday.Add(time.Second), LastActivity: saturday.Add(time.Minute), Ended: true,
 		Bounding: capability.DockerDefault(), Permitted: capability.DockerDefault(), UID: 0, Processes: 3, ChecksMade: 9,
 	}
 }
@@ -99,12 +99,12 @@ func TestRecordOfARunningContainer(t *testing.T) {
 // docker create, or a run that failed before its first instruction.
 func TestRecordOfAContainerThatNeverStarted(t *testing.T) {
 	c := seen()
-	c.Started, c.Last = time.Time{}, time.Time{}
+	c.Started, c.LastActivity = time.Time{}, time.Time{}
 	got := record(t, snapshot(c), nil)
 	if got.Started != nil || got.Grants.Kernel != nil || got.Grants.Permitted != nil {
 		t.Errorf("got %+v, want neither a start nor the kernel's grants", got)
 	}
-	if !got.Ended.Equal(c.Seen) {
+	if !got.Ended.Equal(c.FirstSeen) {
 		t.Errorf("ended at %v, want when it was seen", got.Ended)
 	}
 }
@@ -213,7 +213,7 @@ func TestOneContainerStartedTwiceMakesTwoRuns(t *testing.T) {
 // The exit of a run is the first one of its container after the start of the run.
 func TestARunHasItsOwnExitStatus(t *testing.T) {
 	first, again, running := seen(), seen(), seen()
-	again.Cgroup, again.Started, again.Last = 78, saturday.Add(2*time.Minute), saturday.Add(3*time.Minute)
+	again.Cgroup, again.Started, again.LastActivity = 78, saturday.Add(2*time.Minute), saturday.Add(3*time.Minute)
 	running.Cgroup, running.Started, running.Ended = 79, saturday.Add(4*time.Minute), false
 	exits := []container.Exit{{Time: saturday, Status: 1}, {Time: saturday.Add(time.Minute), Status: 3}, {Time: saturday.Add(3 * time.Minute), Status: 143}}
 	runs := Record(snapshot(first, again, running), observation, Sources{Exits: map[string][]container.Exit{id: exits}, Last: capability.CheckpointRestore})
@@ -258,7 +258,7 @@ func TestFilesThatMayHaveChangedAreUnexamined(t *testing.T) {
 			File: monitor.FileID{Device: 1, Inode: 2}, Path: "/program", First: saturday, Last: saturday, Count: 1,
 			Version: monitor.FileVersion{Generation: 3, Changed: saturday.Add(-test.age).UnixNano()},
 		}
-		seen := monitor.ContainerRecord{Cgroup: 4, SetFileCapabilities: test.sets, Executions: []monitor.Execution{execution}}
+		seen := monitor.ContainerRecord{Cgroup: 4, UsedSetfcap: test.sets, Executions: []monitor.Execution{execution}}
 		var run Run
 		run.addFileCapabilities(seen, map[Program]kernel.FileCapabilities{ProgramOf(4, execution): test.carried})
 		if !slices.Equal(run.Unexamined, test.want) || (len(run.Uses) > 0) != test.carried.Effective {

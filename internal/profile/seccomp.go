@@ -30,7 +30,7 @@ func (r *Run) addSeccompNeeds(seen monitor.ContainerRecord, profile *seccomp.Pro
 		all = append(all, chrootNeeds(check, granted, profile)...)
 	}
 	if profile != nil {
-		for _, call := range seen.Calls {
+		for _, call := range seen.SeccompCalls {
 			all = append(all, seccompNeeds(call, granted, profile)...)
 		}
 	}
@@ -77,7 +77,7 @@ func unlockingCapabilities(granted capability.Set, profile *seccomp.Profile) *ca
 
 // seccompNeeds returns the uses that a system call shows. There are none if the result of the call would be the same
 // without the capability.
-func seccompNeeds(call monitor.SelectedCall, granted capability.Set, profile *seccomp.Profile) []UsePattern {
+func seccompNeeds(call monitor.SeccompCall, granted capability.Set, profile *seccomp.Profile) []UsePattern {
 	name := call.Call.Name()
 	if name == "clone3" && call.Call.Args[0]&unix.CLONE_INTO_CGROUP == 0 {
 		name = "clone" // callers of clone3 fall back to clone if they can

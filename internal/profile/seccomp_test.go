@@ -55,7 +55,7 @@ func TestUnwatchedCapabilities(t *testing.T) {
 		"recorded too late":                 {dockers(t), started.Add(time.Second), nil, true},
 		"never recorded":                    {dockers(t), time.Time{}, nil, true},
 		"already running":                   {dockers(t), started.Add(time.Second), func(c *monitor.ContainerRecord) { c.Existed = true }, false},
-		"already running, and ended before": {dockers(t), seen().Last.Add(time.Second), func(c *monitor.ContainerRecord) { c.Existed, c.Ended = true, true }, true},
+		"already running, and ended before": {dockers(t), seen().LastActivity.Add(time.Second), func(c *monitor.ContainerRecord) { c.Existed, c.Ended = true, true }, true},
 		"unconfined":                        {unconfined, time.Time{}, nil, false},
 		"profile not known":                 {nil, time.Time{}, nil, true},
 		"no capability that unlocks":        {nil, time.Time{}, func(c *monitor.ContainerRecord) { c.Bounding = capability.DockerDefault() }, false},
@@ -92,13 +92,13 @@ func callOf(t *testing.T, name string) syscalls.Call {
 }
 
 func TestUnlockedCallsAreImplicitNeeds(t *testing.T) {
-	call := func(name string, errno unix.Errno) monitor.SelectedCall {
-		return monitor.SelectedCall{
+	call := func(name string, errno unix.Errno) monitor.SeccompCall {
+		return monitor.SeccompCall{
 			Call: callOf(t, name), Error: errno, CallRecord: monitor.CallRecord{Program: "numactl", Count: 2},
 		}
 	}
 	run := recordWith(t, dockers(t), seen().Started, func(c *monitor.ContainerRecord) {
-		c.Calls = []monitor.SelectedCall{call("mbind", 0), call("set_mempolicy", unix.EPERM), call("read", 0)}
+		c.SeccompCalls = []monitor.SeccompCall{call("mbind", 0), call("set_mempolicy", unix.EPERM), call("read", 0)}
 	})
 	if len(run.Uses) != 1 {
 		t.Fatalf("got %+v", run.Uses)

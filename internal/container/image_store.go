@@ -79,23 +79,23 @@ func newImageStore(info system.Info, engine func() int) (*imageStore, error) {
 	return store, nil
 }
 
-// viewer returns the engine's view of the files (kernel.Viewer). Call viewer at each use: after a restart of the
-// engine, a process of a container may have the engine's old process ID.
-func (s *imageStore) viewer() (string, error) {
+// engineProc returns the engine's view of the files (kernel.ProcDirectory). Call engineProc at each use: after a
+// restart of the engine, a process of a container may have the engine's old process ID.
+func (s *imageStore) engineProc() (string, error) {
 	pid := s.engine()
 	if pid == 0 {
 		return "", errors.New("the engine's process is not visible in capmon's process namespace")
 	}
-	return kernel.Viewer(pid), nil
+	return kernel.ProcDirectory(pid), nil
 }
 
 // dial connects to containerd's socket by its path as the engine sees it.
 func (s *imageStore) dial(ctx context.Context) (net.Conn, error) {
-	viewer, err := s.viewer()
+	engineProc, err := s.engineProc()
 	if err != nil {
 		return nil, err
 	}
-	walker, err := kernel.NewWalker(filepath.Join(viewer, "root"))
+	walker, err := kernel.NewWalker(filepath.Join(engineProc, "root"))
 	if err != nil {
 		return nil, err
 	}
@@ -166,11 +166,11 @@ func (s *imageStore) lastFailure() time.Time {
 
 // mounted reads the layers from the engine's mount table, which no container can change.
 func (s *imageStore) mounted(id string) []string {
-	viewer, err := s.viewer()
+	engineProc, err := s.engineProc()
 	if err != nil {
 		return nil
 	}
-	table, err := os.Open(filepath.Join(viewer, "mountinfo"))
+	table, err := os.Open(filepath.Join(engineProc, "mountinfo"))
 	if err != nil {
 		return nil
 	}

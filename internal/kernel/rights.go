@@ -132,21 +132,21 @@ var initial = map[Namespace]string{
 	CgroupNamespace: "cgroup:[4026531835]", // 0xEFFFFFFB
 }
 
-// Viewer returns the directory in /proc whose root and mountinfo show files as a process sees them: /proc/PID if the
-// process is in another mount namespace than this process, otherwise /proc/self. Viewer also returns /proc/self if the
-// process has exited, or if this process may not inspect it, which requires CAP_SYS_PTRACE.
-func Viewer(pid int) string {
+// ProcDirectory returns the directory in /proc whose root and mountinfo show files as a process sees them: /proc/PID if
+// the process is in another mount namespace than this process, otherwise /proc/self. ProcDirectory also returns
+// /proc/self if the process has exited, or if this process may not inspect it, which requires CAP_SYS_PTRACE.
+func ProcDirectory(pid int) string {
 	const self = "/proc/self"
-	viewer := fmt.Sprint("/proc/", pid)
+	directory := fmt.Sprint("/proc/", pid)
 	own, err := os.Readlink(self + "/ns/mnt")
 	if err != nil {
 		return self
 	}
-	other, err := os.Readlink(viewer + "/ns/mnt")
+	other, err := os.Readlink(directory + "/ns/mnt")
 	if err != nil || own == other {
 		return self
 	}
-	return viewer
+	return directory
 }
 
 // InInitial reports whether this process is in the initial namespace of a kind. A user namespace that maps all ids to

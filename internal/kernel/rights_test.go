@@ -93,7 +93,7 @@ func TestInInitial(t *testing.T) {
 	}
 }
 
-func TestViewerOfAProcessInAnotherMountNamespace(t *testing.T) {
+func TestProcDirectoryOfAProcessInAnotherMountNamespace(t *testing.T) {
 	testutil.NeedRoot(t)
 	cmd := exec.Command("unshare", "--mount", "sh", "-c", "echo; exec cat")
 	stdin, err := cmd.StdinPipe()
@@ -115,7 +115,7 @@ func TestViewerOfAProcessInAnotherMountNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for pid, want := range map[int]string{cmd.Process.Pid: fmt.Sprint("/proc/", cmd.Process.Pid), os.Getpid(): "/proc/self", 0: "/proc/self"} {
-		if got := Viewer(pid); got != want {
+		if got := ProcDirectory(pid); got != want {
 			t.Errorf("%d: %s, want %s", pid, got, want)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // Its methods must not block: if events wait for too long, the kernel drops events. The methods must not call the
 // [Observer], because the observer may hold locks. A goroutine that they start may call it.
 //
-// HandleCheck, HandleChanges and HandleForgotten may be called concurrently. HandleChanges may receive a check before
+// HandleCheck, HandleChanges and ForgetContainers may be called concurrently. HandleChanges may receive a check before
 // HandleCheck does. When [Observer.Stop] returns without an error, the Consumer has received everything that was
 // recorded.
 type Consumer interface {
@@ -30,9 +30,9 @@ type Consumer interface {
 	// [Observer.Stop] calls it for the remaining checks, after the last call of HandleCheck.
 	HandleChanges(*Observer, []monitor.Delta)
 
-	// HandleForgotten receives the cgroups of ended containers some time after their records were saved ([Storage]),
+	// ForgetContainers receives the cgroups of ended containers some time after their records were saved ([Storage]),
 	// when no more calls about these cgroups follow. It is never called by two goroutines at once.
-	HandleForgotten(cgroups []uint64)
+	ForgetContainers(cgroups []uint64)
 }
 
 // Storage saves the recorded data of an observation without an end. It must be safe for concurrent use. Its methods may

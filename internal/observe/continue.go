@@ -30,7 +30,7 @@ func (o *Observer) continueRecording() error {
 		return nil
 	}
 	// The checks that the earlier process may not have reported are reported again, so none is left out.
-	o.missed.missAll()
+	o.late.markAllLate()
 	changes, err := o.monitor.AllDeltas()
 	if err != nil {
 		return fmt.Errorf("reading the checks of the earlier process: %w", err)

@@ -56,7 +56,7 @@ func (o *Observer) readCounts() error {
 func (o *Observer) followCounts(ctx context.Context, interval time.Duration) func() {
 	return func() {
 		pause := interval
-		for wait(ctx, pause) {
+		for sleep(ctx, pause) {
 			begin := time.Now()
 			if err := o.readCounts(); errors.Is(err, monitor.ErrClosed) {
 				return

@@ -10,7 +10,7 @@ const forgetDelay = 10 * time.Second
 type endedContainers struct {
 	// waiting has the time at which a container began to wait for the engine's report, by its ID.
 	waiting map[string]time.Time
-	// saved are the cgroups that HandleForgotten was not called for yet.
+	// saved are the cgroups that ForgetContainers was not called for yet.
 	saved endedQueue
 	// readsCounts: HandleChanges is called. countsReadAt is the start of the latest read that it has received.
 	readsCounts  bool
@@ -21,8 +21,8 @@ func newEndedContainers(readsCounts bool) endedContainers {
 	return endedContainers{waiting: make(map[string]time.Time), readsCounts: readsCounts}
 }
 
-// waitingTime returns how long a container has waited for the engine's report. The wait begins at the first call.
-func (e *endedContainers) waitingTime(id string) time.Duration {
+// waitedForEngine returns how long a container has waited for the engine's report. The wait begins at the first call.
+func (e *endedContainers) waitedForEngine(id string) time.Duration {
 	since, waiting := e.waiting[id]
 	if !waiting {
 		since = time.Now()
@@ -31,8 +31,8 @@ func (e *endedContainers) waitingTime(id string) time.Duration {
 	return time.Since(since)
 }
 
-// forgetBefore returns the time of saving before which containers may be forgotten.
-func (e *endedContainers) forgetBefore() time.Time {
+// forgetLimit returns the time of saving before which containers may be forgotten.
+func (e *endedContainers) forgetLimit() time.Time {
 	before := time.Now().Add(-forgetDelay)
 	if e.readsCounts && e.countsReadAt.Before(before) { // reads may be rare, and the next one still has these containers
 		before = e.countsReadAt

@@ -15,9 +15,9 @@ const engineTimeout = 10 * time.Second
 // engineRetry is the first delay before the observer repeats a request that the engine did not answer.
 const engineRetry = time.Second
 
-// allTime is a time before all events that an engine keeps. The observer uses it when it reads the events again. A
-// later time could skip events, because the wall clock, which dates the events, may have been set back.
-var allTime = time.Unix(0, 0)
+// beforeAllEvents is a time before all events that an engine keeps. The observer uses it when it reads the events
+// again. A later time could skip events, because the wall clock, which dates the events, may have been set back.
+var beforeAllEvents = time.Unix(0, 0)
 
 // followEngine follows the engine's events until ctx ends, across restarts and failures of the engine. It logs each
 // error once.
@@ -34,10 +34,10 @@ func (o *Observer) followEngine(ctx context.Context) func() {
 				o.log.Warn("the engine's event stream failed, retrying; short-lived containers may have no name", zap.Error(err))
 				logged[err.Error()] = true
 			}
-			if !wait(ctx, delay) {
+			if !sleep(ctx, delay) {
 				return
 			}
-			since = allTime
+			since = beforeAllEvents
 		}
 	}
 }
@@ -51,11 +51,11 @@ func (o *Observer) followEngineOnce(ctx context.Context, since time.Time) error 
 	events, errs := o.engine.Events(following, since) // before the list, so that no container is missing in both
 	all, err := o.list(ctx)
 	if err != nil {
-		o.inspections.readFirst.send()
+		o.inspections.runningInspected.send()
 		return err
 	}
-	o.setViewer(o.engine.PID())
-	defer o.setViewer(0) // a process of a container may get the process ID of an engine that has exited
+	o.setEngineProc(o.engine.PID())
+	defer o.setEngineProc(0) // a process of a container may get the process ID of an engine that has exited
 	o.inspectRunning(ctx, all)
 	for {
 		select {
@@ -82,13 +82,13 @@ func (o *Observer) WaitForEngine(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
 	select {
-	case <-o.inspections.readFirst.sent:
+	case <-o.inspections.runningInspected.sent:
 	case <-ctx.Done():
 	}
 }
 
 // inspectRunning inspects the running containers. When the inspection of each of them has succeeded or failed, it sends
-// inspections.readFirst.
+// inspections.runningInspected.
 func (o *Observer) inspectRunning(ctx context.Context, all []container.Info) {
 	var answers []<-chan struct{}
 	for _, info := range all {
@@ -101,16 +101,16 @@ func (o *Observer) inspectRunning(ctx context.Context, all []container.Info) {
 		for _, answer := range answers {
 			<-answer
 		}
-		o.inspections.readFirst.send()
+		o.inspections.runningInspected.send()
 	})
 }
 
-// wait waits for a duration. It returns false if ctx ends first.
-func wait(ctx context.Context, some time.Duration) bool {
+// sleep waits for a duration. It returns false if ctx ends first.
+func sleep(ctx context.Context, duration time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(some):
+	case <-time.After(duration):
 		return true
 	}
 }

@@ -34,9 +34,9 @@ type engineData struct {
 	// newContainers are the containers that were not started before the recording began.
 	newContainers map[string]bool
 	answered      bool // whether the engine has answered at least once
-	// viewer is the directory in /proc whose root shows files as the engine sees them ([kernel.Viewer]). Without a
-	// connection to the engine, it is capmon's own directory.
-	viewer string
+	// engineProc is the directory in /proc whose root shows files as the engine sees them ([kernel.ProcDirectory]).
+	// Without a connection to the engine, it is capmon's own directory.
+	engineProc string
 	// changed is closed and replaced when the engine reports something about a container.
 	changed chan struct{}
 }
@@ -45,7 +45,7 @@ func newEngineData() engineData {
 	return engineData{
 		infos: make(map[string]container.Info), names: make(map[string]string), exits: make(map[string][]container.Exit), stops: make(map[string][]time.Time),
 		inspecting: make(map[string]chan struct{}), failures: make(map[string]error), foreign: make(map[string]bool), newContainers: make(map[string]bool),
-		viewer: kernel.Viewer(0), changed: make(chan struct{}),
+		engineProc: kernel.ProcDirectory(0), changed: make(chan struct{}),
 	}
 }
 
@@ -106,19 +106,19 @@ func insertBounded[T any](list []T, one T, compare func(one, other T) int) []T {
 	return list[max(0, len(list)-maxExits):]
 }
 
-// currentViewer returns the directory in /proc whose root shows files as the engine sees them.
-func (o *Observer) currentViewer() string {
+// currentEngineProc returns the directory in /proc whose root shows files as the engine sees them.
+func (o *Observer) currentEngineProc() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.fromEngine.viewer
+	return o.fromEngine.engineProc
 }
 
-// setViewer makes the observer see files as the process pid does, or as this process does if pid is 0.
-func (o *Observer) setViewer(pid int) {
-	viewer := kernel.Viewer(pid)
+// setEngineProc makes the observer see files as the process pid does, or as this process does if pid is 0.
+func (o *Observer) setEngineProc(pid int) {
+	engineProc := kernel.ProcDirectory(pid)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.fromEngine.viewer = viewer
+	o.fromEngine.engineProc = engineProc
 }
 
 // handleEngineEvent records what an event reports.

@@ -55,7 +55,7 @@ func (o *Observer) syncWithEngine(ctx context.Context) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	past, err := o.engine.Past(ctx, allTime, time.Now())
+	past, err := o.engine.Past(ctx, beforeAllEvents, time.Now())
 	if err != nil {
 		o.log.Warn("reading the engine's past events failed; short-lived containers may have no name", zap.Error(err))
 		return nil

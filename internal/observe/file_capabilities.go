@@ -17,12 +17,12 @@ func (o *Observer) readFileCapabilities(ctx context.Context, id string, cgroup u
 	program := profile.ProgramOf(cgroup, execution)
 	o.mu.Lock()
 	_, known := o.files.capabilities[program]
-	layers, viewer := o.fromEngine.infos[id].Layers, o.fromEngine.viewer
+	layers, engineProc := o.fromEngine.infos[id].Layers, o.fromEngine.engineProc
 	o.mu.Unlock()
 	if known {
 		return
 	}
-	request := untrustedfs.Program{Viewer: viewer, PID: execution.PID, Device: execution.File.Device, Inode: execution.File.Inode, Changed: execution.Version.Changed}
+	request := untrustedfs.Program{EngineProc: engineProc, PID: execution.PID, Device: execution.File.Device, Inode: execution.File.Inode, Changed: execution.Version.Changed}
 	if !execution.Cut {
 		request.Path = execution.Path
 		if execution.Overlay {

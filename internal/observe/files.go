@@ -10,7 +10,7 @@ import (
 // fileRecords are the files of containers that have not been forgotten. The observer's mu guards them.
 type fileRecords struct {
 	capabilities map[profile.Program]kernel.FileCapabilities
-	paths        foundPaths
+	paths        resolvedPaths
 	// executables are the paths of executed files. They are recorded only for a consumer.
 	executables map[profile.Program]string
 	// firstProcesses are the PIDs of the first processes seen of the containers, by cgroup.
@@ -19,7 +19,7 @@ type fileRecords struct {
 
 func newFileRecords() fileRecords {
 	return fileRecords{
-		capabilities: make(map[profile.Program]kernel.FileCapabilities), paths: newFoundPaths(),
+		capabilities: make(map[profile.Program]kernel.FileCapabilities), paths: newResolvedPaths(),
 		executables: make(map[profile.Program]string), firstProcesses: make(map[uint64]int),
 	}
 }

@@ -18,8 +18,8 @@ func (o *Observer) Identify(ctx context.Context, cgroup uint64, id string) (cont
 	var inspected, readPast bool
 	for {
 		o.mu.Lock()
-		own, decided := o.owns(cgroup, id, ctx.Err() != nil)
-		if decided && !own {
+		belongs, decided := o.cgroupBelongsTo(cgroup, id, ctx.Err() != nil)
+		if decided && !belongs {
 			defer o.mu.Unlock()
 			return o.unknownContainer(cgroup), true
 		}
@@ -56,7 +56,7 @@ func (o *Observer) Identify(ctx context.Context, cgroup uint64, id string) (cont
 
 // readPastEvents handles the events that the engine still has, and reports whether it answered.
 func (o *Observer) readPastEvents(ctx context.Context) bool {
-	past, err := o.engine.Past(ctx, allTime, time.Now())
+	past, err := o.engine.Past(ctx, beforeAllEvents, time.Now())
 	if err != nil {
 		o.log.Debug("reading the engine's past events failed", zap.Error(err))
 		return false

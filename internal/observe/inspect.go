@@ -17,13 +17,13 @@ const maxInspections = 8
 // inspections limits how many containers are inspected at the same time. It is safe for concurrent use.
 type inspections struct {
 	slots chan struct{} // has one element for each inspection that runs
-	// readFirst is sent when the engine has reported the containers that were running at the start, or when that has
-	// failed.
-	readFirst signal
+	// runningInspected is sent when the engine has reported the containers that were running at the start, or when that
+	// has failed.
+	runningInspected oneTimeEvent
 }
 
 func newInspections() inspections {
-	return inspections{slots: make(chan struct{}, maxInspections), readFirst: newSignal()}
+	return inspections{slots: make(chan struct{}, maxInspections), runningInspected: newOneTimeEvent()}
 }
 
 // inspectInBackground calls Inspect in a goroutine of its own, so that a slow engine does not delay events, and repeats
@@ -37,7 +37,7 @@ func (o *Observer) inspectInBackground(ctx context.Context, id string) <-chan st
 	o.done.Go(func() {
 		known := o.inspectInSlot(ctx, id)
 		close(answer)
-		for !o.endInspecting(id, known || !wait(ctx, engineRetry)) {
+		for !o.endInspecting(id, known || !sleep(ctx, engineRetry)) {
 			known = o.inspectInSlot(ctx, id)
 		}
 	})
@@ -69,7 +69,7 @@ func (o *Observer) beginInspecting(id string) (answer chan struct{}, inspecting 
 func (o *Observer) endInspecting(id string, done bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if done && !o.identities.stale[id] {
+	if done && !o.owners.mustInspect[id] {
 		delete(o.fromEngine.inspecting, id)
 		return true
 	}
@@ -95,9 +95,9 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 	defer o.fromEngine.notify()
 	switch {
 	case err == nil || errors.Is(err, container.ErrNotFound):
-		o.identities.inspectedAt[id] = inspectedAt
+		o.owners.inspectedAt[id] = inspectedAt
 	case ctx.Err() == nil:
-		o.identities.stale[id] = true
+		o.owners.mustInspect[id] = true
 	}
 	if gone, known := o.fromEngine.infos[id]; known && errors.Is(err, container.ErrNotFound) {
 		gone.Running, gone.Pid = false, 0
@@ -124,19 +124,19 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 	if err := o.setGrant(info); err != nil {
 		o.log.Warn("storing a container's granted capabilities in the kernel failed", zap.String("id", id), zap.Error(err))
 	}
-	if o.profiles() {
+	if o.wantsProfiles() {
 		o.recordUnlockedCalls(info)
 	}
 	o.log.Debug("inspected a container", zap.String("id", id), zap.String("name", info.Name))
 	return true
 }
 
-// mustInspect reports whether a container has to be inspected, and clears its stale mark.
+// mustInspect reports whether a container has to be inspected, and clears its mark.
 func (o *Observer) mustInspect(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	must := !o.fromEngine.infos[id].Inspected || o.identities.stale[id]
-	delete(o.identities.stale, id)
+	must := !o.fromEngine.infos[id].Inspected || o.owners.mustInspect[id]
+	delete(o.owners.mustInspect, id)
 	return must
 }
 

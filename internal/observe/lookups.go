@@ -74,8 +74,8 @@ func (o *Observer) lookUp(ctx context.Context, cgroup uint64, request untrustedf
 func (o *Observer) logSilentFileSystem(cgroup uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	place, _ := o.place(cgroup)
-	id, _ := containerid.FromCgroup(place.Name)
+	cgroupInfo, _ := o.cgroupInfo(cgroup)
+	id, _ := containerid.FromCgroup(cgroupInfo.Name)
 	o.log.Warn("a container's file system does not answer: capmon no longer reads it, and does not know the file capabilities of its programs",
 		zap.String("container", cmp.Or(o.fromEngine.infos[id].Name, id, o.describeCgroup(cgroup))))
 }
@@ -107,9 +107,9 @@ func (o *Observer) logUnreadCgroups() {
 	err := o.monitor.UnreadCgroups()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err == nil || err.Error() == o.identities.unread {
+	if err == nil || err.Error() == o.owners.unread {
 		return
 	}
-	o.identities.unread = err.Error()
+	o.owners.unread = err.Error()
 	o.log.Warn("reading some cgroups failed; containers in them may be missing, or capmon may report them as ended", zap.Error(err))
 }

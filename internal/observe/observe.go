@@ -42,7 +42,7 @@ func (o Options) readsCounts() bool { return o.Consumer != nil && o.ChangesInter
 
 // Observer is a running or stopped observation. It is safe for concurrent use.
 type Observer struct {
-	recording // the same as monitor
+	exposedMonitor // the same as monitor
 
 	monitor     *monitor.Monitor
 	engine      container.Engine // nil if no engine is available
@@ -52,10 +52,10 @@ type Observer struct {
 	last        capability.Capability
 	storage     Storage // nil if the observer keeps all data
 
-	consumer Consumer      // nil if nobody receives checks
-	missed   *missedChecks // nil without a consumer
-	counts   *countReader  // nil if HandleChanges is not called
-	flushed  signal        // sent when the last event has been handled
+	consumer      Consumer     // nil if nobody receives checks
+	late          *lateChecks  // nil without a consumer
+	counts        *countReader // nil if HandleChanges is not called
+	eventsHandled oneTimeEvent // sent when the last event has been handled
 
 	inspections inspections
 	lookups     fileLookups
@@ -64,7 +64,7 @@ type Observer struct {
 
 	mu           sync.Mutex // guards the fields below
 	fromEngine   engineData
-	identities   identities
+	owners       cgroupOwners
 	files        fileRecords
 	ended        endedContainers
 	seccompCalls seccompCalls
@@ -108,28 +108,28 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 
 func newObserver(m *monitor.Monitor, options Options) *Observer {
 	o := &Observer{
-		recording:    m,
-		monitor:      m,
-		engine:       options.Engine,
-		keptLabels:   options.KeptLabels,
-		log:          options.Log,
-		storage:      options.Storage,
-		consumer:     options.Consumer,
-		flushed:      newSignal(),
-		inspections:  newInspections(),
-		fromEngine:   newEngineData(),
-		identities:   newIdentities(),
-		files:        newFileRecords(),
-		ended:        newEndedContainers(options.readsCounts()),
-		seccompCalls: newSeccompCalls(),
+		exposedMonitor: m,
+		monitor:        m,
+		engine:         options.Engine,
+		keptLabels:     options.KeptLabels,
+		log:            options.Log,
+		storage:        options.Storage,
+		consumer:       options.Consumer,
+		eventsHandled:  newOneTimeEvent(),
+		inspections:    newInspections(),
+		fromEngine:     newEngineData(),
+		owners:         newCgroupOwners(),
+		files:          newFileRecords(),
+		ended:          newEndedContainers(options.readsCounts()),
+		seccompCalls:   newSeccompCalls(),
 	}
 	if o.consumer != nil {
-		o.missed = &missedChecks{monitor: m, log: o.log, passOn: o.handleLateChecks}
+		o.late = &lateChecks{monitor: m, log: o.log, passOn: o.handleLateChecks}
 	}
 	if o.engine != nil {
-		o.fromEngine.viewer = kernel.Viewer(o.engine.PID())
+		o.fromEngine.engineProc = kernel.ProcDirectory(o.engine.PID())
 	} else {
-		o.inspections.readFirst.send()
+		o.inspections.runningInspected.send()
 	}
 	return o
 }
@@ -137,9 +137,9 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 // follow starts the goroutines. They end when ctx has ended and the monitor is closed.
 func (o *Observer) follow(ctx context.Context, options Options) {
 	o.done.Go(o.followKernel(ctx))
-	o.done.Go(o.freeRoom(ctx))
+	o.done.Go(o.makeRoomWhenDue(ctx))
 	if o.consumer != nil {
-		o.done.Go(o.missed.follow(ctx))
+		o.done.Go(o.late.follow(ctx))
 		o.done.Go(o.lookups.follow(ctx))
 	}
 	if options.readsCounts() {
@@ -161,7 +161,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				return
 			}
 			if errors.Is(err, monitor.ErrFlushed) {
-				o.flushed.send()
+				o.eventsHandled.send()
 				continue
 			}
 			if err != nil {
@@ -200,7 +200,7 @@ func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 		o.readFileCapabilities(ctx, event.ID, event.Cgroup, *event.Execution)
 	}
 	switch {
-	case !o.profiles():
+	case !o.wantsProfiles():
 	case o.consumer == nil:
 		inspect()
 	default:
@@ -208,9 +208,9 @@ func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 	}
 }
 
-// freeRoom removes the data of ended containers from the kernel's maps whenever many entries were added. It logs only
-// the first failure. After a failure the maps may become full.
-func (o *Observer) freeRoom(ctx context.Context) func() {
+// makeRoomWhenDue removes the data of ended containers from the kernel's maps whenever many entries were added. It logs
+// only the first failure. After a failure the maps may become full.
+func (o *Observer) makeRoomWhenDue(ctx context.Context) func() {
 	return func() {
 		logged := false
 		for {
@@ -219,7 +219,7 @@ func (o *Observer) freeRoom(ctx context.Context) func() {
 				return
 			case <-o.monitor.CollectionDue():
 			}
-			err := o.saveEndedToFreeRoom(ctx)
+			err := o.makeRoomInMaps(ctx)
 			if err != nil && !logged {
 				o.log.Warn("removing the data of ended containers from the kernel's maps failed; the maps may become full: raise --max-checks or --max-containers if this error persists", zap.Error(err))
 				logged = true
@@ -250,14 +250,14 @@ func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 	unconfirmed := o.assignIDs(snapshot.Containers)
 	sources := profile.Sources{
 		Infos: o.fromEngine.infos, NewContainers: o.fromEngine.newContainers, Unconfirmed: unconfirmed, EngineErrors: o.unknownReasons(snapshot.Containers),
-		Files: o.files.capabilities, Walks: o.files.paths.of, Unresponsive: o.lookups.Unresponsive(), CallsSince: o.seccompCalls.since, Exits: o.fromEngine.exits, Stops: o.fromEngine.stops,
+		Files: o.files.capabilities, Walks: o.files.paths.walks, Unresponsive: o.lookups.Unresponsive(), CallsSince: o.seccompCalls.since, Exits: o.fromEngine.exits, Stops: o.fromEngine.stops,
 		KeptLabels: o.keptLabels, Last: o.last,
 	}
 	return profile.New(profile.Record(snapshot, o.observation, sources)...)
 }
 
-// profiles reports whether the observer has to collect what a Profile needs.
-func (o *Observer) profiles() bool { return o.consumer == nil || o.storage != nil }
+// wantsProfiles reports whether the observer has to collect what a Profile needs.
+func (o *Observer) wantsProfiles() bool { return o.consumer == nil || o.storage != nil }
 
 // Stop stops the recording. [Observer.Profile] still works after that, and its result has everything that the engine
 // reports. When Stop returns, the Consumer has received everything that was recorded.
@@ -276,8 +276,8 @@ func (o *Observer) stopWithChecks() error {
 	if err := o.monitor.FlushEvents(); err != nil {
 		return fmt.Errorf("reading the last events: %w", err)
 	}
-	<-o.flushed.sent
-	return errors.Join(o.missed.report(), o.readCounts())
+	<-o.eventsHandled.sent
+	return errors.Join(o.late.passOnAll(), o.readCounts())
 }
 
 // Close ends the observation and releases all its resources.

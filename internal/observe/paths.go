@@ -23,8 +23,8 @@ const (
 func (o *Observer) resolvePath(ctx context.Context, id string, cgroup uint64, use monitor.FileUse) {
 	named := profile.PathQueryOf(cgroup, use)
 	o.mu.Lock()
-	known := o.files.paths.of[named].File != nil || o.files.paths.full(cgroup)
-	info, viewer := o.fromEngine.infos[id], o.fromEngine.viewer
+	known := o.files.paths.walks[named].File != nil || o.files.paths.full(cgroup)
+	info, engineProc := o.fromEngine.infos[id], o.fromEngine.engineProc
 	processes := []int{int(use.PID), o.files.firstProcesses[cgroup], info.Pid}
 	o.mu.Unlock()
 	if known || use.Naming != monitor.ByPath && use.Failed == nil || !use.Base.Known() || use.Cut || use.Base.Cut {
@@ -33,7 +33,7 @@ func (o *Observer) resolvePath(ctx context.Context, id string, cgroup uint64, us
 	request := untrustedfs.Path{
 		Cgroup: cgroup, Cgroups: o.lookups.cgroups, PIDs: processes,
 		Base: use.Base.Path, BaseInode: use.Base.File.Inode, Path: use.Path, Follow: !named.Link, Executed: named.Executed,
-		Viewer: viewer, Inspected: info.Inspected, Layers: info.Layers, Mounts: info.Mounts,
+		EngineProc: engineProc, Inspected: info.Inspected, Layers: info.Layers, Mounts: info.Mounts,
 	}
 	answer, ok := o.lookUp(ctx, cgroup, untrustedfs.Request{Path: &request})
 	if !ok {
@@ -41,40 +41,40 @@ func (o *Observer) resolvePath(ctx context.Context, id string, cgroup uint64, us
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if _, earlier := o.files.paths.of[named]; !earlier || !ofImage(answer.Walk) {
+	if _, earlier := o.files.paths.walks[named]; !earlier || !ofImage(answer.Walk) {
 		o.files.paths.put(named, answer.Walk)
 	}
 }
 
-// foundPaths are the results of followed paths, up to a limit: a container chooses how long its paths are.
-type foundPaths struct {
-	of    map[profile.PathQuery]kernel.PathWalk
+// resolvedPaths are the results of followed paths, up to a limit: a container chooses how long its paths are.
+type resolvedPaths struct {
+	walks map[profile.PathQuery]kernel.PathWalk
 	sizes map[uint64]int // by cgroup
 	size  int
 }
 
-func newFoundPaths() foundPaths {
-	return foundPaths{of: make(map[profile.PathQuery]kernel.PathWalk), sizes: make(map[uint64]int)}
+func newResolvedPaths() resolvedPaths {
+	return resolvedPaths{walks: make(map[profile.PathQuery]kernel.PathWalk), sizes: make(map[uint64]int)}
 }
 
 // full reports whether there is no room for more paths of a container.
-func (f *foundPaths) full(cgroup uint64) bool {
+func (f *resolvedPaths) full(cgroup uint64) bool {
 	return f.sizes[cgroup] > pathBytesPerContainer || f.size > pathBytes
 }
 
-func (f *foundPaths) put(named profile.PathQuery, walk kernel.PathWalk) {
+func (f *resolvedPaths) put(named profile.PathQuery, walk kernel.PathWalk) {
 	grows := walk.Size() + len(named.Path)
-	if before, known := f.of[named]; known {
+	if before, known := f.walks[named]; known {
 		grows = walk.Size() - before.Size()
 	}
-	f.of[named] = walk
+	f.walks[named] = walk
 	f.sizes[named.Cgroup] += grows
 	f.size += grows
 }
 
 // forget removes the paths of containers.
-func (f *foundPaths) forget(gone map[uint64]bool) {
-	maps.DeleteFunc(f.of, func(named profile.PathQuery, _ kernel.PathWalk) bool { return gone[named.Cgroup] })
+func (f *resolvedPaths) forget(gone map[uint64]bool) {
+	maps.DeleteFunc(f.walks, func(named profile.PathQuery, _ kernel.PathWalk) bool { return gone[named.Cgroup] })
 	for cgroup := range gone {
 		f.size -= f.sizes[cgroup]
 		delete(f.sizes, cgroup)

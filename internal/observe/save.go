@@ -15,10 +15,10 @@ import (
 
 const (
 	// identifyTimeout is the longest time for which the data of an ended container stays in the kernel until the engine
-	// reports the container. identifyTimeoutFull is that time while the maps need space.
-	identifyTimeout, identifyTimeoutFull = 5 * time.Minute, 2 * time.Second
-	// If a map is filled to fullShare or more, no container waits for the engine any longer.
-	fullShare = 0.5
+	// reports the container. identifyTimeoutMapsFull is that time while the maps need space.
+	identifyTimeout, identifyTimeoutMapsFull = 5 * time.Minute, 2 * time.Second
+	// If a map is filled to nearlyFull or more, no container waits for the engine any longer.
+	nearlyFull = 0.5
 )
 
 // Save passes all recorded data to Options.Storage, and then forgets the data of ended containers. Data that could
@@ -42,19 +42,19 @@ func (o *Observer) isIdentified(cgroup uint64, id string) bool {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	place, _ := o.place(cgroup)
-	own, decided := o.owns(cgroup, id, false)
+	cgroupInfo, _ := o.cgroupInfo(cgroup)
+	belongs, decided := o.cgroupBelongsTo(cgroup, id, false)
 	if !decided { // the event of its start may still be under way
-		return o.monitor.Now().Sub(place.FirstSeen) > identifyTimeoutFull
+		return o.monitor.Now().Sub(cgroupInfo.FirstSeen) > identifyTimeoutMapsFull
 	}
-	if !own {
+	if !belongs {
 		return true
 	}
 	// If the engine no longer has the container, its events may still be under way.
 	if o.fromEngine.infos[id].Inspected || o.fromEngine.foreign[id] || o.fromEngine.infos[id].ID != "" && errors.Is(o.fromEngine.failures[id], container.ErrNotFound) {
 		return true
 	}
-	return o.ended.waitingTime(id) > identifyTimeout
+	return o.ended.waitedForEngine(id) > identifyTimeout
 }
 
 // saveEnded saves the data of those ended containers that are wanted. Their entries are then removed from the kernel's
@@ -62,7 +62,7 @@ func (o *Observer) isIdentified(cgroup uint64, id string) bool {
 func (o *Observer) saveEnded(wanted func(cgroup uint64, id string) bool) error {
 	var kept []monitor.ContainerRecord
 	err := o.monitor.SaveEnded(wanted, func(ended monitor.Snapshot) error {
-		if err := o.missed.reportOf(ended.Containers); err != nil { // before profileOf replaces the IDs
+		if err := o.late.passOnEnded(ended.Containers); err != nil { // before profileOf replaces the IDs
 			return err
 		}
 		if err := o.storage.SaveProfile(o.profileOf(ended)); err != nil {
@@ -78,17 +78,17 @@ func (o *Observer) saveEnded(wanted func(cgroup uint64, id string) bool) error {
 	return err
 }
 
-// saveEndedToFreeRoom saves the ended containers that the engine has reported. If the maps are almost full, it saves
-// all ended containers.
-func (o *Observer) saveEndedToFreeRoom(ctx context.Context) error {
+// makeRoomInMaps saves the ended containers that the engine has reported. If the maps are almost full, it saves all
+// ended containers.
+func (o *Observer) makeRoomInMaps(ctx context.Context) error {
 	if o.storage == nil {
 		return o.monitor.CollectEnded()
 	}
-	engineCtx, cancel := context.WithTimeout(ctx, identifyTimeoutFull)
+	engineCtx, cancel := context.WithTimeout(ctx, identifyTimeoutMapsFull)
 	defer cancel()
 	err := errors.Join(o.syncWithEngine(engineCtx), o.saveEnded(o.isIdentified))
 	filled, fillErr := o.monitor.Utilization()
-	if filled > fullShare {
+	if filled > nearlyFull {
 		err = errors.Join(err, o.saveEnded(func(uint64, string) bool { return true }))
 	}
 	return errors.Join(err, fillErr)
@@ -103,10 +103,10 @@ func (o *Observer) forget(ended []monitor.ContainerRecord) {
 		gone[c.Cgroup] = true
 		o.lookups.Forget(c.Cgroup)
 	}
-	o.ended.saved.add(slices.Collect(maps.Keys(gone)), o.ended.forgetBefore(), func(cgroups []uint64) {
-		o.identities.forgetCgroups(cgroups)
+	o.ended.saved.add(slices.Collect(maps.Keys(gone)), o.ended.forgetLimit(), func(cgroups []uint64) {
+		o.owners.forgetCgroups(cgroups)
 		if o.consumer != nil {
-			o.consumer.HandleForgotten(cgroups)
+			o.consumer.ForgetContainers(cgroups)
 		}
 	})
 	o.files.forget(gone)
@@ -124,7 +124,7 @@ func (o *Observer) forgetRemoved(before map[string]bool, engines []container.Inf
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for id := range before {
-		o.identities.forgetContainer(id)
+		o.owners.forgetContainer(id)
 		o.fromEngine.forget(id)
 		delete(o.ended.waiting, id)
 		delete(o.seccompCalls.since, id)

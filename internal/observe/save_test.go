@@ -16,7 +16,7 @@ import (
 )
 
 // Ended containers may be saved before the observer finds the checks without an event.
-func TestMissedChecksOfEndedContainersAreReportedBeforeRemoval(t *testing.T) {
+func TestLateChecksOfEndedContainersAreReportedBeforeRemoval(t *testing.T) {
 	testutil.NeedRoot(t)
 	testutil.NeedDocker(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -27,11 +27,11 @@ func TestMissedChecksOfEndedContainersAreReportedBeforeRemoval(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	o.missed.lock.Lock() // the observer itself does not find them
-	defer o.missed.lock.Unlock()
+	o.late.lock.Lock() // the observer itself does not find them
+	defer o.late.lock.Unlock()
 	id := command(t, "docker", "create", "--rm", "--name=missed", "bb", "probe", "setuid0")
 	command(t, "docker", "start", "--attach", id)
-	o.missed.missAll()
+	o.late.markAllLate()
 	for left := true; left; {
 		p, err := o.Save(ctx)
 		if err := errors.Join(err, ctx.Err()); err != nil {
@@ -58,7 +58,7 @@ func (r *recorder) HandleCheck(_ *Observer, distinct DistinctCheck) {
 
 func (r *recorder) HandleReported(*Observer, []monitor.Delta) {}
 func (r *recorder) HandleChanges(*Observer, []monitor.Delta)  {}
-func (r *recorder) HandleForgotten([]uint64)                  {}
+func (r *recorder) ForgetContainers([]uint64)                 {}
 
 func (r *recorder) LoadEarlier([]string) profile.Profile { return profile.Profile{} }
 

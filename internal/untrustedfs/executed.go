@@ -111,7 +111,7 @@ func (p Path) openProgram(full string) (file *os.File, node kernel.Node, err err
 // readLink reads a link in the first layer that has it.
 func (p Path) readLink(name string) (string, error) {
 	for _, layer := range p.Layers {
-		directory, err := openBelow(filepath.Join(p.Viewer, "root", layer), path.Dir(name))
+		directory, err := openBelow(filepath.Join(p.EngineProc, "root", layer), path.Dir(name))
 		if err != nil {
 			continue
 		}

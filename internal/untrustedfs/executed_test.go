@@ -37,7 +37,7 @@ func TestProgramsOfEndedContainers(t *testing.T) {
 	if err := os.Symlink("bin/program", filepath.Join(upper, "replaced")); err != nil {
 		t.Fatal(err)
 	}
-	p := Path{Viewer: "/proc/self", Inspected: true, Executed: true, Follow: true, Base: "/", Layers: []string{upper, lower}}
+	p := Path{EngineProc: "/proc/self", Inspected: true, Executed: true, Follow: true, Base: "/", Layers: []string{upper, lower}}
 	for path, found := range map[string]bool{
 		"/bin/program": true, "/link": true, "/bin/absolute": true, "/bin/relative": true, "/above": true, "/chain": true, "/directory/program": true, "/bin/../chain": true,
 		"/replaced": true, "/script": true,

@@ -18,10 +18,10 @@ import (
 // (Documentation/filesystems/overlayfs.rst). image is set if the layer that the container wrote to is gone, or if it
 // is not known whether a directory hides the file.
 func (p Path) inLayers(name string) (file *os.File, image bool, err error) {
-	upper := filepath.Join(p.Viewer, "root", p.Layers[0])
+	upper := filepath.Join(p.EngineProc, "root", p.Layers[0])
 	sure := exists(upper)
 	for i, layer := range p.Layers {
-		directory := filepath.Join(p.Viewer, "root", layer)
+		directory := filepath.Join(p.EngineProc, "root", layer)
 		file, err := openBelow(directory, name)
 		if err == nil {
 			image = i > 0 && (!sure || !exists(upper)) // the engine may have removed it in between

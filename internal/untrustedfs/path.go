@@ -135,6 +135,6 @@ func (p Path) open(name string) (file *os.File, image bool, err error) {
 	case source == "":
 		return nil, false, errNotFound
 	}
-	file, err = onHost(p.Viewer, filepath.Join(source, below))
+	file, err = onHost(p.EngineProc, filepath.Join(source, below))
 	return file, false, err
 }

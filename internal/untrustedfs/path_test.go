@@ -38,7 +38,7 @@ func TestFilesOfEndedContainers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := Path{Viewer: kernel.Viewer(docker.PID()), Inspected: true, Layers: info.Layers, Mounts: info.Mounts}
+	p := Path{EngineProc: kernel.ProcDirectory(docker.PID()), Inspected: true, Layers: info.Layers, Mounts: info.Mounts}
 	expect := func(files map[string]string) {
 		t.Helper()
 		for path, want := range files {

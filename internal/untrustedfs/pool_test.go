@@ -207,7 +207,7 @@ func TestLinksOfContainersAreNotFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := Path{
-		Viewer: own, Inspected: true, Layers: []string{layer}, Base: "/",
+		EngineProc: own, Inspected: true, Layers: []string{layer}, Base: "/",
 		Mounts: []container.Mount{{Source: volume, Destination: "/volume"}, {Source: filepath.Join(volume, "link"), Destination: "/replaced"}},
 	}
 	for _, name := range []string{"/volume/link/secret", "/link/secret", "/replaced/secret"} {
@@ -221,7 +221,7 @@ func TestLinksOfContainersAreNotFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	device := uint32(unix.Major(stat.Dev))<<20 | unix.Minor(stat.Dev)
-	program := Program{Viewer: own, Device: device, Inode: stat.Ino, Layers: []string{layer}}
+	program := Program{EngineProc: own, Device: device, Inode: stat.Ino, Layers: []string{layer}}
 	for name, want := range map[string]capability.Set{secret: capability.Of(capability.NetRaw), filepath.Join(volume, "link/secret"): 0, "/link/secret": 0} {
 		program.Path = name
 		if capabilities, _ := program.fileCapabilities(); capabilities.Permitted != want {

@@ -45,7 +45,7 @@ func (p Program) capabilitiesIfSame(file *os.File, inode uint64) (kernel.FileCap
 // onMount searches the mounts that the engine sees for the file system: the host's own, for example below a volume, or
 // a container's while it exists.
 func (p Program) onMount() (kernel.FileCapabilities, bool) {
-	table, err := os.Open(filepath.Join(p.Viewer, "mountinfo"))
+	table, err := os.Open(filepath.Join(p.EngineProc, "mountinfo"))
 	if err != nil {
 		return kernel.FileCapabilities{}, false
 	}
@@ -70,7 +70,7 @@ func (p Program) onMount() (kernel.FileCapabilities, bool) {
 // below reads the capabilities of the file below a mount point. The file may be gone, or another file system may be
 // mounted over it.
 func (p Program) below(mountPoint, name string) (kernel.FileCapabilities, bool) {
-	file, err := onHost(p.Viewer, filepath.Join(mountPoint, name))
+	file, err := onHost(p.EngineProc, filepath.Join(mountPoint, name))
 	if err != nil {
 		return kernel.FileCapabilities{}, false
 	}
@@ -88,7 +88,7 @@ func pathBelow(directory, path string) (rest string, below bool) {
 // another ctime.
 func (p Program) inLayers() (kernel.FileCapabilities, bool) {
 	for _, layer := range p.Layers {
-		file, err := kernel.OpenBelow(filepath.Join(p.Viewer, "root", layer), p.Path)
+		file, err := kernel.OpenBelow(filepath.Join(p.EngineProc, "root", layer), p.Path)
 		if err != nil {
 			continue
 		}

@@ -61,9 +61,9 @@ func (r RunsFile) matches() bool {
 // Program is a request for the file capabilities of a file that a process executed. The helper process opens the
 // file through the process if that still executes it, and otherwise where the engine stores the file.
 type Program struct {
-	// Viewer is the engine's view of the files, as a directory in /proc (see [kernel.Viewer]).
-	Viewer string
-	PID    uint32
+	// EngineProc is the engine's view of the files, as a directory in /proc (see [kernel.ProcDirectory]).
+	EngineProc string
+	PID        uint32
 	// Device is the device number in the kernel's format (MKDEV, include/linux/kdev_t.h), and Inode the inode number
 	// of the file.
 	Device uint32
@@ -93,15 +93,15 @@ type Path struct {
 	Follow bool
 	// Executed is set if the file was to be executed. Then the answer has Walk.Program.
 	Executed bool
-	// Viewer is as in Program. Inspected is set if the engine provided Layers, top layer first, and Mounts.
-	Viewer    string
-	Inspected bool
-	Layers    []string
-	Mounts    []container.Mount
+	// EngineProc is as in Program. Inspected is set if the engine provided Layers, top layer first, and Mounts.
+	EngineProc string
+	Inspected  bool
+	Layers     []string
+	Mounts     []container.Mount
 }
 
 // onHost opens a directory by its path on the engine's host. It follows no links, because the container may have made
 // them.
-func onHost(viewer, directory string) (*os.File, error) {
-	return openBelow(filepath.Join(viewer, "root"), directory)
+func onHost(engineProc, directory string) (*os.File, error) {
+	return openBelow(filepath.Join(engineProc, "root"), directory)
 }

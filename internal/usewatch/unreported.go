@@ -251,9 +251,9 @@ func (w *Watcher) HandleReported(_ *observe.Observer, changes []monitor.Delta) {
 	}
 }
 
-// HandleForgotten reports the unreported uses of containers and then removes their state. It implements
+// ForgetContainers reports the unreported uses of containers and then removes their state. It implements
 // [observe.Consumer].
-func (w *Watcher) HandleForgotten(cgroups []uint64) {
+func (w *Watcher) ForgetContainers(cgroups []uint64) {
 	for _, cgroup := range cgroups {
 		w.enqueue(cgroup, func() {
 			for _, use := range w.takeUnreported(cgroup) {

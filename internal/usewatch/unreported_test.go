@@ -111,7 +111,7 @@ func TestUnreportedUsesAreReportedBeforeAContainerIsForgotten(t *testing.T) {
 	var reported []string
 	w := New(Options{Log: zap.NewNop(), Show: func(use uses.Use) { reported = append(reported, fmt.Sprint(use.Count, " first=", use.First)) }})
 	w.addChange(again([2]uint64{}, [2]uint64{5}))
-	w.HandleForgotten([]uint64{7})
+	w.ForgetContainers([]uint64{7})
 	w.Finish()
 	if !slices.Equal(reported, []string{"5 first=true"}) || len(w.states) > 0 {
 		t.Errorf("reported %v, and still kept %v", reported, w.states)

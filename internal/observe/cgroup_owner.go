@@ -14,117 +14,118 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// identities maps cgroups to containers. The name of a cgroup is only a claim: anyone who can create cgroups can choose
-// it. The engine confirms a cgroup with the PID of the container's first process, which is in the cgroup. Many
+// cgroupOwners maps cgroups to containers. The name of a cgroup is only a claim: anyone who can create cgroups can
+// choose it. The engine confirms a cgroup with the PID of the container's first process, which is in the cgroup. Many
 // containers end before capmon can inspect them. The claim of their cgroups is accepted if only root can have created
 // the cgroups, unless the engine has confirmed another cgroup of the same start. The observer's mu guards it.
-type identities struct {
-	places    map[uint64]monitor.CgroupInfo
-	paths     map[uint64]string // of cgroups that may not belong to a container
-	confirmed map[uint64]string // container IDs
-	decided   map[uint64]bool   // whether the claim of an unconfirmed cgroup is accepted
-	unread    string            // the last logged error about cgroups that cannot be read
+type cgroupOwners struct {
+	cgroupInfos map[uint64]monitor.CgroupInfo
+	paths       map[uint64]string // of cgroups that may not belong to a container
+	confirmed   map[uint64]string // container IDs
+	decided     map[uint64]bool   // whether the claim of an unconfirmed cgroup is accepted
+	unread      string            // the last logged error about cgroups that cannot be read
 	// By container ID:
 	latest      map[string]start     // the latest confirmed start
 	inspectedAt map[string]time.Time // by the monitor's clock, a time before the engine's latest answer
-	stale       map[string]bool      // the container has to be inspected again
+	mustInspect map[string]bool      // the container has to be inspected again
 }
 
 // start is a start of a container whose cgroup the engine has confirmed.
 type start struct {
-	at     time.Time // as the engine reports it
-	cgroup uint64
-	again  bool // the engine has reported a later start
+	at        time.Time // as the engine reports it
+	cgroup    uint64
+	restarted bool // the engine has reported a later start
 }
 
-func newIdentities() identities {
-	return identities{
-		places: make(map[uint64]monitor.CgroupInfo), paths: make(map[uint64]string), confirmed: make(map[uint64]string), decided: make(map[uint64]bool),
-		latest: make(map[string]start), inspectedAt: make(map[string]time.Time), stale: make(map[string]bool),
+func newCgroupOwners() cgroupOwners {
+	return cgroupOwners{
+		cgroupInfos: make(map[uint64]monitor.CgroupInfo), paths: make(map[uint64]string), confirmed: make(map[uint64]string), decided: make(map[uint64]bool),
+		latest: make(map[string]start), inspectedAt: make(map[string]time.Time), mustInspect: make(map[string]bool),
 	}
 }
 
-func (i *identities) forgetCgroups(cgroups []uint64) {
+func (i *cgroupOwners) forgetCgroups(cgroups []uint64) {
 	for _, cgroup := range cgroups {
-		delete(i.places, cgroup)
+		delete(i.cgroupInfos, cgroup)
 		delete(i.paths, cgroup)
 		delete(i.confirmed, cgroup)
 		delete(i.decided, cgroup)
 	}
 }
 
-func (i *identities) forgetContainer(id string) {
+func (i *cgroupOwners) forgetContainer(id string) {
 	delete(i.latest, id)
 	delete(i.inspectedAt, id)
-	delete(i.stale, id)
+	delete(i.mustInspect, id)
 }
 
-// place returns where a cgroup is in the hierarchy. The caller holds mu.
-func (o *Observer) place(cgroup uint64) (monitor.CgroupInfo, bool) {
-	place, known := o.identities.places[cgroup]
+// cgroupInfo returns where a cgroup is in the hierarchy. The caller holds mu.
+func (o *Observer) cgroupInfo(cgroup uint64) (monitor.CgroupInfo, bool) {
+	info, known := o.owners.cgroupInfos[cgroup]
 	if !known {
 		var err error
-		if place, known, err = o.monitor.CgroupInfo(cgroup); err == nil && known {
-			o.identities.places[cgroup] = place
+		if info, known, err = o.monitor.CgroupInfo(cgroup); err == nil && known {
+			o.owners.cgroupInfos[cgroup] = info
 		}
 	}
-	return place, known
+	return info, known
 }
 
-// owns reports whether a cgroup belongs to the container in its name, and whether the engine has reported enough to
-// decide that. If final is set, owns decides with what the engine has reported until now. The caller holds mu.
-func (o *Observer) owns(cgroup uint64, id string, final bool) (own, decided bool) {
-	if id != "" && o.identities.confirmed[cgroup] == id {
+// cgroupBelongsTo reports whether a cgroup belongs to the container in its name, and whether the engine has reported
+// enough to decide that. If final is set, cgroupBelongsTo decides with what the engine has reported until now. The
+// caller holds mu.
+func (o *Observer) cgroupBelongsTo(cgroup uint64, id string, final bool) (belongs, decided bool) {
+	if id != "" && o.owners.confirmed[cgroup] == id {
 		return true, true
 	}
-	place, _ := o.place(cgroup)
+	cgroupInfo, _ := o.cgroupInfo(cgroup)
 	info, reported := o.fromEngine.infos[id]
 	switch {
-	case place.Folded:
+	case cgroupInfo.Folded:
 		return false, true
 	case !reported: // it may belong to another engine
 		return true, true
 	}
-	if own, decided := o.identities.decided[cgroup]; decided {
-		return own, true
+	if belongs, decided := o.owners.decided[cgroup]; decided {
+		return belongs, true
 	}
-	latest, confirmed := o.identities.latest[id]
-	fresh := !o.identities.inspectedAt[id].Before(place.FirstSeen)
+	latest, confirmed := o.owners.latest[id]
+	fresh := !o.owners.inspectedAt[id].Before(cgroupInfo.FirstSeen)
 	running := fresh && confirmed && info.Running && info.Pid != 0 && latest.at.Equal(info.StartedAt)
-	decide := func(own bool) (bool, bool) {
-		o.identities.decided[cgroup] = own
-		return own, true
+	decide := func(belongs bool) (bool, bool) {
+		o.owners.decided[cgroup] = belongs
+		return belongs, true
 	}
 	switch {
-	case !place.OnlyRootCanCreate && running:
+	case !cgroupInfo.OnlyRootCanCreate && running:
 		return decide(false)
-	case !place.OnlyRootCanCreate:
+	case !cgroupInfo.OnlyRootCanCreate:
 		return false, final
 	case !confirmed:
 		return true, true
-	case o.seenBefore(place, latest.cgroup): // the cgroup of an earlier start
+	case o.seenBefore(cgroupInfo, latest.cgroup): // the cgroup of an earlier start
 		return true, true
 	case !fresh:
 		return true, final
 	case running: // the container runs in another cgroup
 		return decide(false)
-	case latest.again || !latest.at.Equal(info.StartedAt):
+	case latest.restarted || !latest.at.Equal(info.StartedAt):
 		return decide(true)
 	}
 	return false, final
 }
 
-func (o *Observer) seenBefore(place monitor.CgroupInfo, other uint64) bool {
-	otherPlace, known := o.place(other)
-	return known && place.FirstSeen.Before(otherPlace.FirstSeen)
+func (o *Observer) seenBefore(one monitor.CgroupInfo, other uint64) bool {
+	otherInfo, known := o.cgroupInfo(other)
+	return known && one.FirstSeen.Before(otherInfo.FirstSeen)
 }
 
 // confirm records the cgroup of a container that the engine has confirmed: the cgroup of its first process. The caller
 // holds mu.
 func (o *Observer) confirm(info container.Info, cgroup uint64) {
-	o.identities.confirmed[cgroup] = info.ID
-	o.identities.latest[info.ID] = start{at: info.StartedAt, cgroup: cgroup}
-	delete(o.identities.decided, cgroup)
+	o.owners.confirmed[cgroup] = info.ID
+	o.owners.latest[info.ID] = start{at: info.StartedAt, cgroup: cgroup}
+	delete(o.owners.decided, cgroup)
 }
 
 // recordNewCgroup records a cgroup that the kernel has seen for the first time, and its path. If the claim of the
@@ -132,14 +133,14 @@ func (o *Observer) confirm(info container.Info, cgroup uint64) {
 func (o *Observer) recordNewCgroup(event monitor.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	place, known := o.place(event.Cgroup)
-	_, confirmed := o.identities.latest[event.ID]
-	if !known || place.OnlyRootCanCreate && !confirmed {
+	cgroupInfo, known := o.cgroupInfo(event.Cgroup)
+	_, confirmed := o.owners.latest[event.ID]
+	if !known || cgroupInfo.OnlyRootCanCreate && !confirmed {
 		return
 	}
-	o.identities.stale[event.ID] = true
+	o.owners.mustInspect[event.ID] = true
 	if where, ok := o.monitor.CgroupPath(event.Cgroup, int(event.PID)); ok {
-		o.identities.paths[event.Cgroup] = where
+		o.owners.paths[event.Cgroup] = where
 	}
 }
 
@@ -147,10 +148,10 @@ func (o *Observer) recordNewCgroup(event monitor.Event) {
 func (o *Observer) markRestarted(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.identities.stale[id] = true
-	if latest, ok := o.identities.latest[id]; ok {
-		latest.again = true
-		o.identities.latest[id] = latest
+	o.owners.mustInspect[id] = true
+	if latest, ok := o.owners.latest[id]; ok {
+		latest.restarted = true
+		o.owners.latest[id] = latest
 	}
 }
 
@@ -159,8 +160,8 @@ func (o *Observer) reinspectUndecided(named map[uint64]string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for cgroup, id := range named {
-		if _, decided := o.owns(cgroup, id, false); !decided {
-			o.identities.stale[id] = true
+		if _, decided := o.cgroupBelongsTo(cgroup, id, false); !decided {
+			o.owners.mustInspect[id] = true
 		}
 	}
 }
@@ -176,7 +177,7 @@ func (o *Observer) unnamedContainer(cgroup uint64, id string) container.Info {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	info := container.Info{ID: id}
-	if place, known := o.place(cgroup); known && !place.OnlyRootCanCreate && o.identities.confirmed[cgroup] != id {
+	if cgroupInfo, known := o.cgroupInfo(cgroup); known && !cgroupInfo.OnlyRootCanCreate && o.owners.confirmed[cgroup] != id {
 		info.Unconfirmed = o.describeCgroup(cgroup)
 	}
 	return info
@@ -184,9 +185,9 @@ func (o *Observer) unnamedContainer(cgroup uint64, id string) container.Info {
 
 // describeCgroup returns the path of a cgroup, or its name if the path is not known.
 func (o *Observer) describeCgroup(cgroup uint64) string {
-	place, _ := o.place(cgroup)
-	where := cmp.Or(kernel.ShortPath(o.identities.paths[cgroup]), "…/"+place.Name)
-	if place.Folded {
+	cgroupInfo, _ := o.cgroupInfo(cgroup)
+	where := cmp.Or(kernel.ShortPath(o.owners.paths[cgroup]), "…/"+cgroupInfo.Name)
+	if cgroupInfo.Folded {
 		return "below " + where
 	}
 	return where
@@ -198,7 +199,7 @@ func (o *Observer) findCgroupPaths(containers []monitor.ContainerRecord) {
 	missing := make(map[uint64]bool)
 	o.mu.Lock()
 	for _, c := range containers {
-		if !c.CgroupInfo.OnlyRootCanCreate && o.identities.paths[c.Cgroup] == "" && o.identities.confirmed[c.Cgroup] == "" {
+		if !c.CgroupInfo.OnlyRootCanCreate && o.owners.paths[c.Cgroup] == "" && o.owners.confirmed[c.Cgroup] == "" {
 			missing[c.Cgroup] = true
 		}
 	}
@@ -212,7 +213,7 @@ func (o *Observer) findCgroupPaths(containers []monitor.ContainerRecord) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	maps.Copy(o.identities.paths, paths)
+	maps.Copy(o.owners.paths, paths)
 }
 
 // assignIDs sets the IDs of the containers in a snapshot to those that the engine confirms. It returns the descriptions
@@ -221,13 +222,13 @@ func (o *Observer) assignIDs(containers []monitor.ContainerRecord) map[uint64]st
 	unconfirmed := make(map[uint64]string)
 	for i := range containers {
 		c := &containers[i]
-		o.identities.places[c.Cgroup] = c.CgroupInfo
-		own, _ := o.owns(c.Cgroup, c.ID, true)
-		if !own {
+		o.owners.cgroupInfos[c.Cgroup] = c.CgroupInfo
+		belongs, _ := o.cgroupBelongsTo(c.Cgroup, c.ID, true)
+		if !belongs {
 			info := o.unknownContainer(c.Cgroup)
 			c.ID = info.ID
 		}
-		if !own || !c.CgroupInfo.OnlyRootCanCreate && o.identities.confirmed[c.Cgroup] != c.ID {
+		if !belongs || !c.CgroupInfo.OnlyRootCanCreate && o.owners.confirmed[c.Cgroup] != c.ID {
 			unconfirmed[c.Cgroup] = o.describeCgroup(c.Cgroup)
 		}
 	}

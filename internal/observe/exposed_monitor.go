@@ -7,9 +7,9 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// recording is the part of [monitor.Monitor] that users of an [Observer] may call. The other methods, such as Stop and
-// Next, would disturb the observer.
-type recording interface {
+// exposedMonitor is the part of [monitor.Monitor] that users of an [Observer] may call. The other methods, such as Stop
+// and Next, would disturb the observer.
+type exposedMonitor interface {
 	ID() string
 	Began() time.Time
 	Hook() monitor.Hook

@@ -46,8 +46,8 @@ func (r *restartable) Inspect(ctx context.Context, id string) (container.Info, e
 	return container.Info{}, container.ErrNotFound
 }
 
-// A process of a container may get the process ID of an engine that has exited. An engine that starts later
-// has another process ID.
+// A process of a container may get the process ID of an engine that has exited. An engine that starts later has another
+// process ID.
 func TestObserverUsesTheViewOfTheRunningEngine(t *testing.T) {
 	testutil.NeedRoot(t)
 	engine := &restartable{inspected: make(chan struct{}), ended: make(chan error)}
@@ -62,7 +62,7 @@ func TestObserverUsesTheViewOfTheRunningEngine(t *testing.T) {
 		engine.pid.Store(int64(pid))
 		engine.ended <- errors.New("the engine has closed the connection")
 		<-engine.inspected
-		if got, wanted := o.currentViewer(), fmt.Sprint("/proc/", pid); got != wanted {
+		if got, wanted := o.currentEngineProc(), fmt.Sprint("/proc/", pid); got != wanted {
 			t.Errorf("the observer sees files in %s, not in %s", got, wanted)
 		}
 	}

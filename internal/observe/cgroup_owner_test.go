@@ -36,33 +36,33 @@ func TestClaimsOfCgroupNames(t *testing.T) {
 		"after the end":                              {rooted(3), stopped, &start{at: at(100)}, 3, false, false},
 		"after the end, user's cgroup":               {delegated(3), stopped, &start{at: at(100)}, 3, false, false},
 		"later start":                                {rooted(3), stopped, &start{at: at(90)}, 3, true, true},
-		"later start reported by an event":           {rooted(3), stopped, &start{at: at(100), again: true}, 3, true, true},
+		"later start reported by an event":           {rooted(3), stopped, &start{at: at(100), restarted: true}, 3, true, true},
 		"later start, user's cgroup":                 {delegated(3), stopped, &start{at: at(90)}, 3, false, false},
 		"folded":                                     {monitor.CgroupInfo{Folded: true}, running, nil, 3, false, true},
 		"another engine's":                           {delegated(3), container.Info{}, nil, 3, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := &Observer{fromEngine: newEngineData(), identities: newIdentities()}
+			o := &Observer{fromEngine: newEngineData(), owners: newCgroupOwners()}
 			const cgroup = 7
-			o.identities.places[cgroup] = test.place
-			o.identities.places[2] = rooted(2)
-			o.identities.inspectedAt[id] = at(test.inspectedAt)
+			o.owners.cgroupInfos[cgroup] = test.place
+			o.owners.cgroupInfos[2] = rooted(2)
+			o.owners.inspectedAt[id] = at(test.inspectedAt)
 			if test.info.ID != "" {
 				o.fromEngine.infos[id] = test.info
 			}
 			if test.latest != nil {
 				test.latest.cgroup = 2
-				o.identities.latest[id], o.identities.confirmed[2] = *test.latest, id
+				o.owners.latest[id], o.owners.confirmed[2] = *test.latest, id
 			}
-			own, decided := o.owns(cgroup, id, false)
+			own, decided := o.cgroupBelongsTo(cgroup, id, false)
 			if decided != test.decided || decided && own != test.own {
 				t.Errorf("at once: %v, decided %v", own, decided)
 			}
-			if own, decided := o.owns(cgroup, id, true); own != test.own || !decided {
+			if own, decided := o.cgroupBelongsTo(cgroup, id, true); own != test.own || !decided {
 				t.Errorf("at the end: %v, decided %v", own, decided)
 			}
-			o.identities.confirmed[cgroup] = id
-			if own, decided := o.owns(cgroup, id, false); !own || !decided {
+			o.owners.confirmed[cgroup] = id
+			if own, decided := o.cgroupBelongsTo(cgroup, id, false); !own || !decided {
 				t.Errorf("confirmed: %v, decided %v", own, decided)
 			}
 		})

@@ -24,18 +24,18 @@ import (
 const (
 	// builtinRules is the value of --rules for the built-in rules.
 	builtinRules = "builtin"
-	// dueInterval is how often alerting checks whether a cool-down is over.
-	dueInterval = time.Second
+	// coolDownCheckInterval is how often alerting checks whether a cool-down is over.
+	coolDownCheckInterval = time.Second
 )
 
 // alerting evaluates uses with rules, and delivers the alerts. It is safe for concurrent use.
 type alerting struct {
 	path  string // the file of the rules
 	rules rules.File
-	scope scope
+	scope useScope
 	// onAlert is called after the sinks. accepted reports whether one of them accepted the alert.
 	onAlert func(one alert.Alert, accepted bool)
-	printer *printer // nil if alerts are not printed
+	printer *alertPrinter // nil if alerts are not printed
 	sinks   *sink.Sinks
 	notices io.Writer
 
@@ -44,12 +44,12 @@ type alerting struct {
 	alerts    uint64
 }
 
-// scope describes the uses that the rules receive: also checks that do not count as use (all), and also repeated uses
-// (every).
-type scope struct{ all, every bool }
+// useScope describes the uses that the rules receive: also checks that do not count as use (all), and also repeated
+// uses (every).
+type useScope struct{ all, every bool }
 
 // covers reports whether the scope includes all uses that a file of rules needs.
-func (s scope) covers(file rules.File) bool {
+func (s useScope) covers(file rules.File) bool {
 	return (s.all || !file.NeedsAll()) && (s.every || !file.NeedsEvery())
 }
 
@@ -68,11 +68,11 @@ func (w *watchFlags) newAlerting(cmd *cobra.Command, fail context.CancelCauseFun
 	if a.sinks, err = openSinks(a.rules, log); err != nil {
 		return nil, err
 	}
-	a.printer = newPrinter(w.writer(cmd, fail))
+	a.printer = newAlertPrinter(w.newLineWriter(cmd, fail))
 	a.onAlert = a.printer.print
 	w.selection.All = w.selection.All || a.rules.NeedsAll()
 	w.every = w.every || a.rules.NeedsEvery()
-	a.scope = scope{w.selection.All, w.every}
+	a.scope = useScope{w.selection.All, w.every}
 	return a, nil
 }
 
@@ -146,7 +146,7 @@ func (a *alerting) start(ctx context.Context) {
 	signal.Ignore(unix.SIGHUP) // otherwise the context of main would end
 	signal.Notify(hangup, unix.SIGHUP)
 	go func() {
-		tick := time.NewTicker(dueInterval)
+		tick := time.NewTicker(coolDownCheckInterval)
 		defer tick.Stop()
 		for {
 			select {

@@ -25,13 +25,13 @@ import (
 // auditFlags contains the flags of capmon audit.
 type auditFlags struct {
 	logging    *logging
-	format     choice
+	format     choiceFlag
 	files      []string
 	input      profileInput
 	static     bool
 	strict     bool
 	withValues bool
-	duration   period
+	duration   forFlag
 	thresholds audit.Thresholds
 }
 
@@ -78,8 +78,8 @@ The exit code is 1 if a container fails.`,
 	return cmd
 }
 
-// check validates the flags before audit starts anything. hasDB reports whether --db is set.
-func (a *auditFlags) check(hasDB bool) error {
+// validate validates the flags before audit starts anything. hasDB reports whether --db is set.
+func (a *auditFlags) validate(hasDB bool) error {
 	switch t := a.thresholds; {
 	case t.Observed < 0 || t.ObservedRisky < 0:
 		return errors.New("--min-observed and --min-observed-risky: use times that are not negative")
@@ -94,7 +94,7 @@ func (a *auditFlags) check(hasDB bool) error {
 }
 
 func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
-	if err := a.check(cmd.Flags().Changed("db")); err != nil {
+	if err := a.validate(cmd.Flags().Changed("db")); err != nil {
 		return err
 	}
 	profiles, err := a.load(cmd)
@@ -107,7 +107,7 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 	}
 	defer docker.Close()
 	if _, _, err := audit.Collect(cmd.Context(), docker, names); err != nil { // report errors before the observation
-		return a.explain(err)
+		return a.withRemedy(err)
 	}
 	if a.duration > 0 {
 		observed, err := a.observe(cmd, docker)
@@ -136,8 +136,8 @@ func (a *auditFlags) load(cmd *cobra.Command) ([]profile.Profile, error) {
 	return []profile.Profile{saved, stored}, err
 }
 
-// explain adds what to do about an unknown container.
-func (a *auditFlags) explain(err error) error {
+// withRemedy adds what to do about an unknown container.
+func (a *auditFlags) withRemedy(err error) error {
 	if errors.Is(err, container.ErrNotFound) {
 		return fmt.Errorf("%w: docker ps --all lists the containers", err)
 	}
@@ -159,7 +159,7 @@ func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker) (prof
 	uncanceled := context.WithoutCancel(cmd.Context())
 	observer, err := observe.Start(uncanceled, observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Log: log})
 	if err != nil {
-		return profile.Profile{}, explain(err)
+		return profile.Profile{}, withRemedy(err)
 	}
 	defer observer.Close()
 	observer.WaitForEngine(cmd.Context())
@@ -177,7 +177,7 @@ func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names [
 	ctx := context.WithoutCancel(cmd.Context()) // Ctrl-C ends the observation, not the report
 	subjects, all, err := audit.Collect(ctx, docker, names)
 	if err != nil {
-		return a.explain(err)
+		return a.withRemedy(err)
 	}
 	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Last: capability.CheckpointRestore, Time: time.Now()}
 	if last, err := kernel.LastCapability(); err == nil { // otherwise capmon does not run on Linux, but the containers do
@@ -192,7 +192,7 @@ func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names [
 		return err
 	}
 	if result.Failed() {
-		return &exitError{exitFound}
+		return &exitError{exitFindings}
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func newCheck() *cobra.Command {
 	var (
 		flagged checkRules
 		input   profileInput
-		format  choice
+		format  choiceFlag
 		all     bool
 	)
 	cmd := &cobra.Command{
@@ -68,7 +68,7 @@ select runs from files and from the database.`,
 				return err
 			}
 			if !result.Passed() {
-				return &exitError{exitFound}
+				return &exitError{exitFindings}
 			}
 			return nil
 		},

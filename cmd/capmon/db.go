@@ -76,7 +76,7 @@ counts once, no matter how often you import it.`,
 }
 
 func newAlerts(path *string) *cobra.Command {
-	var format choice
+	var format choiceFlag
 	input := &profileInput{}
 	cmd := &cobra.Command{
 		Use:   "alerts",
@@ -126,14 +126,14 @@ func (i *profileInput) alerts(cmd *cobra.Command) ([]alert.Alert, error) {
 	}
 	notes := cmd.ErrOrStderr()
 	if missing.Pruned > 0 {
-		fmt.Fprintf(notes, "capmon: pruned from %s: %s from before %s, which may be missing in this list\n", i.db, plural(missing.Pruned, "alert"), local(missing.Until))
+		fmt.Fprintf(notes, "capmon: pruned from %s: %s from before %s, which may be missing in this list\n", i.db, plural(missing.Pruned, "alert"), localTime(missing.Until))
 	}
 	reportUnknownAlerts(notes, missing.Unknown, selection)
 	if len(alerts) == 0 {
 		if err := i.unknownContainers(cmd, db, selection, missing); err != nil {
 			return nil, err
 		}
-		if flags := describe(selection); flags != "" {
+		if flags := selectionText(selection); flags != "" {
 			fmt.Fprintf(notes, "capmon: no alert in %s is selected: %s selects none\n", i.db, flags)
 		} else {
 			fmt.Fprintf(notes, "capmon: no alert in %s\n", i.db)
@@ -204,12 +204,12 @@ func newInfo(path *string) *cobra.Command {
 			fmt.Fprintf(out, "runs      %d of %s of %s; %d were running when last saved\n",
 				info.Runs, plural(info.Containers, "container"), plural(info.Images, "image"), info.Ongoing)
 			if info.Runs > 0 {
-				fmt.Fprintf(out, "time      %s to %s\n", local(info.First), local(info.Last))
+				fmt.Fprintf(out, "time      %s to %s\n", localTime(info.First), localTime(info.Last))
 			}
 			fmt.Fprintf(out, "uses      %d patterns of use, in all runs\n", info.Uses)
 			fmt.Fprintf(out, "proofs    %d\nalerts    %d\n", info.Proofs, info.Alerts)
 			if info.PrunedRuns+info.PrunedProofs+info.PrunedAlerts > 0 {
-				fmt.Fprintf(out, "pruned    %s\n", removed(info.PrunedRuns, info.PrunedProofs, info.PrunedAlerts, info.PrunedUntil))
+				fmt.Fprintf(out, "pruned    %s\n", removedText(info.PrunedRuns, info.PrunedProofs, info.PrunedAlerts, info.PrunedUntil))
 			}
 			return nil
 		},
@@ -234,7 +234,7 @@ is damaged.`,
 				fmt.Fprintln(cmd.OutOrStdout(), printable.Text(problem))
 			}
 			if len(problems) > 0 {
-				return &exitError{exitFound}
+				return &exitError{exitFindings}
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: no damage found\n", *path)
 			return nil
@@ -307,7 +307,7 @@ stores how many prune has removed, and commands that read the database report it
 			if retention.DryRun {
 				verb, has = "would remove", "would then have"
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s %s; the database %s %s\n", verb, removed(removal.Runs, removal.Proofs, removal.Alerts, removal.Until), has, bytesize.BytesSize(float64(removal.Size)))
+			fmt.Fprintf(cmd.OutOrStdout(), "%s %s; the database %s %s\n", verb, removedText(removal.Runs, removal.Proofs, removal.Alerts, removal.Until), has, bytesize.BytesSize(float64(removal.Size)))
 			if retention.MaxSize > 0 && removal.Size > retention.MaxSize {
 				fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the database remains larger than --max-size: prune does not remove runs in progress, and the empty tables have a size")
 			}
@@ -337,14 +337,14 @@ func parseRetention(retention *store.Retention, olderThan, maxSize string) (err 
 	return nil
 }
 
-// removed describes how much was removed. until is the latest end of a removed run.
-func removed(runs, proofs, alerts uint64, until time.Time) string {
+// removedText describes how much was removed. until is the latest end of a removed run.
+func removedText(runs, proofs, alerts uint64, until time.Time) string {
 	parts := []string{plural(runs, "run"), plural(proofs, "proof"), plural(alerts, "alert")}
 	if !until.IsZero() {
-		parts[0] += " (latest end " + local(until) + ")"
+		parts[0] += " (latest end " + localTime(until) + ")"
 	}
 	return strings.Join(parts, ", ")
 }
 
-// local formats a time for users, in the local time zone.
-func local(t time.Time) string { return t.Local().Format(time.DateTime + " MST") }
+// localTime formats a time for users, in the local time zone.
+func localTime(t time.Time) string { return t.Local().Format(time.DateTime + " MST") }

@@ -15,7 +15,7 @@ import (
 
 func newDiff() *cobra.Command {
 	var (
-		format     choice
+		format     choiceFlag
 		all        bool
 		failOnNew  bool
 		containers []string
@@ -62,7 +62,7 @@ not need before, or tries a new one and is denied.`,
 				return err
 			}
 			if failOnNew && len(comparison.New()) > 0 {
-				return &exitError{exitFound}
+				return &exitError{exitFindings}
 			}
 			return nil
 		},
@@ -88,15 +88,15 @@ func (i *diffInput) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&i.withImages, "with-image", nil, "compare with containers in the database whose image matches this `PATTERN`, or has this ID or digest; may be repeated")
 }
 
-// side is a profile with a name for messages.
-type side struct {
+// diffSide is a profile with a name for messages.
+type diffSide struct {
 	name    string
 	profile profile.Profile
 }
 
 // load reads the profile before and the profile after.
-func (i *diffInput) load(cmd *cobra.Command, files []string) (sides [2]side, err error) {
-	if err := i.check(cmd, len(files)); err != nil {
+func (i *diffInput) load(cmd *cobra.Command, files []string) (sides [2]diffSide, err error) {
+	if err := i.validate(cmd, len(files)); err != nil {
 		return sides, err
 	}
 	for n, images := range [][]string{i.profiles.selection.Images, i.withImages} {
@@ -116,8 +116,8 @@ func (i *diffInput) load(cmd *cobra.Command, files []string) (sides [2]side, err
 	return sides, nil
 }
 
-// check validates that the flags and the number of files name two profiles.
-func (i *diffInput) check(cmd *cobra.Command, files int) error {
+// validate returns an error unless the flags and the number of files name two profiles.
+func (i *diffInput) validate(cmd *cobra.Command, files int) error {
 	before, after := len(i.profiles.selection.Images) > 0, len(i.withImages) > 0
 	switch {
 	case files == 2:
@@ -136,7 +136,7 @@ func (i *diffInput) check(cmd *cobra.Command, files int) error {
 	return nil
 }
 
-func compareSides(sides [2]side, options compare.Options) (compare.Comparison, error) {
+func compareSides(sides [2]diffSide, options compare.Options) (compare.Comparison, error) {
 	for _, side := range sides {
 		if len(side.profile.Runs) == 0 {
 			return compare.Comparison{}, fmt.Errorf("%s contains no container, so there is nothing to compare: did a container run while capmon recorded?", side.name)

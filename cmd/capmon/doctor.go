@@ -12,7 +12,7 @@ import (
 )
 
 func newDoctor() *cobra.Command {
-	var format choice
+	var format choiceFlag
 	var options doctor.Options
 	cmd := &cobra.Command{
 		Use:   "doctor",

@@ -71,7 +71,7 @@ func (f *flagsFlags) run(cmd *cobra.Command, files []string) error {
 	if err != nil {
 		return err
 	}
-	kind, err := f.check(style)
+	kind, err := f.validate(style)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (f *flagsFlags) run(cmd *cobra.Command, files []string) error {
 		return f.patchFile(cmd, kind, all)
 	}
 	if f.container != "" {
-		if all, err = called(all, f.container); err != nil {
+		if all, err = containersCalled(all, f.container); err != nil {
 			return err
 		}
 	}
@@ -116,8 +116,9 @@ func (f *flagsFlags) selectsImages() bool {
 	return len(selection.Images) > 0 && len(selection.Labels)+len(selection.ComposeServices) == 0 && f.container == "" && f.patch == ""
 }
 
-// check validates the combination of flags. It returns the kind of the file for --patch; the zero kind without --patch.
-func (f *flagsFlags) check(style settings.Style) (patch.Kind, error) {
+// validate validates the combination of flags. It returns the kind of the file for --patch; the zero kind without
+// --patch.
+func (f *flagsFlags) validate(style settings.Style) (patch.Kind, error) {
 	if f.patch == "" {
 		if f.service != "" || f.dryRun {
 			return patch.Kind{}, errors.New("--service and --dry-run require --patch: name the file to write into")
@@ -138,8 +139,8 @@ func (f *flagsFlags) check(style settings.Style) (patch.Kind, error) {
 	return kind, nil
 }
 
-// called returns the containers with a name. It returns an error if there are none.
-func called(all []settings.LabeledContainer, name string) ([]settings.LabeledContainer, error) {
+// containersCalled returns the containers with a name. It returns an error if there are none.
+func containersCalled(all []settings.LabeledContainer, name string) ([]settings.LabeledContainer, error) {
 	var found []settings.LabeledContainer
 	for _, c := range all {
 		if c.HasName(name) {

@@ -19,8 +19,8 @@ func (k *labelFlags) register(flags *pflag.FlagSet) {
 		"store and show the values of labels whose keys match this `PATTERN`; capmon leaves out the other values, except the names of services and pods; may be repeated")
 }
 
-// check validates the patterns and sets labels.
-func (k *labelFlags) check() (err error) {
+// validate validates the patterns and sets labels.
+func (k *labelFlags) validate() (err error) {
 	if k.labels, err = container.NewKeptLabels(k.patterns); err != nil {
 		return fmt.Errorf("--keep-label: %w", err)
 	}

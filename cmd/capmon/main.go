@@ -17,14 +17,14 @@ import (
 // Exit codes.
 const (
 	exitDone = 0 // success, and nothing was found
-	// exitFound: a list is not proved, a policy is violated, a container fails the audit, a rule would alert, or the
+	// exitFindings: a list is not proved, a policy is violated, a container fails the audit, a rule would alert, or the
 	// like.
-	exitFound = 1
-	exitUsage = 2 // usage or environment error
+	exitFindings = 1
+	exitUsage    = 2 // usage or environment error
 )
 
-// interrupted is the message that capmon prints when a signal ends it.
-const interrupted = "interrupted before it was done"
+// interruptedMessage is the message that capmon prints when a signal ends it.
+const interruptedMessage = "interrupted before it was done"
 
 // exitError ends the program with an exit code and without a further message.
 type exitError struct{ code int }
@@ -49,7 +49,7 @@ func run() int {
 	case errors.As(err, &exit):
 		return exit.code
 	case errors.Is(err, context.Canceled):
-		stderr.printError(interrupted)
+		stderr.printError(interruptedMessage)
 		return signalExitCode(unix.SIGINT)
 	}
 	stderr.printError(err.Error())
@@ -57,8 +57,8 @@ func run() int {
 }
 
 // interruptible returns a context that ends with the first signal that asks the program to end. The second signal exits
-// immediately. Signals that arrive while a command (child) runs in the foreground belong to the command and do not
-// count as the second one.
+// immediately. Signals that arrive while a command (profiledCommand) runs in the foreground belong to the command and
+// do not count as the second one.
 func interruptible(stderr notices) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	commands := &foreground{}
@@ -67,7 +67,7 @@ func interruptible(stderr notices) (context.Context, context.CancelFunc) {
 	go func() {
 		for again := false; ; again = true {
 			if s := <-signals; again && !commands.running.Load() {
-				stderr.printError(interrupted)
+				stderr.printError(interruptedMessage)
 				os.Exit(signalExitCode(s.(unix.Signal)))
 			}
 			cancel()

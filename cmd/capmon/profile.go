@@ -24,7 +24,7 @@ type profileFlags struct {
 	logging *logging
 	report  reportFlags
 
-	duration      period
+	duration      forFlag
 	recording     recordingFlags
 	filter        container.Filter
 	save          string
@@ -79,16 +79,16 @@ containers.`,
 	return cmd
 }
 
-// check validates the flags and the rights of this process before profile starts anything. It returns the logger.
-func (p *profileFlags) check() (*zap.Logger, error) {
-	err := p.recording.check()
+// validate validates the flags and the rights of this process before profile starts anything. It returns the logger.
+func (p *profileFlags) validate() (*zap.Logger, error) {
+	err := p.recording.validate()
 	if err != nil {
 		return nil, err
 	}
 	if p.filter, err = container.NewFilter(p.names, p.images, p.labels); err != nil {
 		return nil, err
 	}
-	if err := p.keep.check(); err != nil {
+	if err := p.keep.validate(); err != nil {
 		return nil, err
 	}
 	if p.save != "" {
@@ -108,14 +108,14 @@ func (p *profileFlags) check() (*zap.Logger, error) {
 func (p *profileFlags) start(ctx context.Context, docker *container.Docker, log *zap.Logger) (*observe.Observer, error) {
 	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: p.recording.monitor, Engine: docker, KeptLabels: p.keep.labels, Log: log})
 	if err != nil {
-		return nil, explain(err)
+		return nil, withRemedy(err)
 	}
 	return observer, nil
 }
 
-// finish ends the recording, and saves and prints the runs for which meant returns true and that the filter selects. If
-// the filter selects none, finish saves nothing and returns an error, because a name is probably misspelled.
-func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, log *zap.Logger, meant func(profile.Run) bool) error {
+// finish ends the recording, and saves and prints the runs for which belongs returns true and that the filter selects.
+// If the filter selects none, finish saves nothing and returns an error, because a name is probably misspelled.
+func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, log *zap.Logger, belongs func(profile.Run) bool) error {
 	if err := observer.Stop(context.WithoutCancel(cmd.Context())); err != nil {
 		return err
 	}
@@ -127,13 +127,13 @@ func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, lo
 	var candidates []profile.Container
 	var leftOut, unknown []string
 	for _, run := range all.Runs {
-		if meant(run) {
+		if belongs(run) {
 			candidates = append(candidates, run.Container)
 		}
 		switch {
-		case meant(run) && p.filter.Match(infoOf(observer, run)):
+		case belongs(run) && p.filter.Match(infoOf(observer, run)):
 			runs = append(runs, run)
-		case meant(run) && run.Container.Name == "" && !observer.Answered(run.Container.ID):
+		case belongs(run) && run.Container.Name == "" && !observer.Answered(run.Container.ID):
 			unknown = append(unknown, nameOf(run))
 		case !run.Existed:
 			leftOut = append(leftOut, nameOf(run))
@@ -145,7 +145,7 @@ func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, lo
 	if len(leftOut) > 0 && !p.allContainers {
 		reportLeftOut(cmd, log, "because others started them or the filter does not select them", fmt.Sprintf("%d (--log-level=debug names them)", len(leftOut)), leftOut)
 	}
-	if wanted := p.wanted(); len(runs)+len(unknown) == 0 && selectsContainers(wanted) {
+	if wanted := p.asSelection(); len(runs)+len(unknown) == 0 && selectsContainers(wanted) {
 		return noneSelected("recorded container", wanted, candidates)
 	}
 	selection := profile.New(runs...)
@@ -157,8 +157,8 @@ func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, lo
 	return errors.Join(p.report.write(cmd, selection), saveErr)
 }
 
-// wanted returns the filter as a selection.
-func (p *profileFlags) wanted() store.Selection {
+// asSelection returns the filter as a selection.
+func (p *profileFlags) asSelection() store.Selection {
 	return store.Selection{Containers: p.names, Images: p.images, Labels: p.labels}
 }
 
@@ -211,9 +211,9 @@ func connect(ctx context.Context, required bool, log *zap.Logger) (*container.Do
 	return docker, nil
 }
 
-// explain adds a remedy to an error of the monitor. capmon has already verified its rights, so a permission error has
-// another cause.
-func explain(err error) error {
+// withRemedy adds a remedy to an error of the monitor. capmon has already verified its rights, so a permission error
+// has another cause.
+func withRemedy(err error) error {
 	var noHook *monitor.NoHookError
 	switch {
 	case errors.Is(err, os.ErrPermission):

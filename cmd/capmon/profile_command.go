@@ -28,15 +28,15 @@ func (p *profileFlags) profileCommand(cmd *cobra.Command, names, command []strin
 	case p.duration != 0:
 		return errors.New("--for is for running containers: leave it out, because capmon profiles a command until it ends")
 	}
-	log, err := p.check()
+	log, err := p.validate()
 	if err != nil {
 		return err
 	}
-	child, err := newChild(command, os.Environ(), p.stdout(cmd))
+	process, err := newProfiledCommand(command, os.Environ(), p.stdout(cmd))
 	if err != nil {
 		return err
 	}
-	defer child.release()
+	defer process.release()
 	docker, err := connect(cmd.Context(), !p.allContainers, log)
 	if err != nil {
 		return err
@@ -54,14 +54,14 @@ func (p *profileFlags) profileCommand(cmd *cobra.Command, names, command []strin
 		return err
 	}
 	defer proxy.Close()
-	child.env = throughProxy(child.env, proxy.Host())
+	process.env = throughProxy(process.env, proxy.Host())
 	if err := createReadyFile(p.readyFile); err != nil {
 		return err
 	}
 	code := signalExitCode(unix.SIGINT)
 	if cmd.Context().Err() == nil { // otherwise Ctrl-C arrived before the command started
 		end := enterForeground(cmd.Context())
-		code, err = child.run()
+		code, err = process.run()
 		end()
 		if err != nil {
 			return err

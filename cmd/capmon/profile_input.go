@@ -192,13 +192,13 @@ func reportPruned(notes io.Writer, db string, pruned []store.Pruned) {
 
 func reportRuns(notes io.Writer, db, of string, p store.Pruned) {
 	fmt.Fprintf(notes, "capmon: pruned from %s: %s of %s (latest end %s); uses in these runs only are missing\n",
-		db, plural(p.Number, "run"), of, local(p.Until))
+		db, plural(p.Number, "run"), of, localTime(p.Until))
 }
 
-// describe returns the command-line flags of a selection; "" if it selects everything.
-func describe(selection store.Selection) string {
+// selectionText returns the command-line flags of a selection; "" if it selects everything.
+func selectionText(selection store.Selection) string {
 	var flags []string
-	for _, by := range criteria(selection) {
+	for _, by := range selectionFlags(selection) {
 		for _, pattern := range by.patterns {
 			flags = append(flags, fmt.Sprintf("--%s %q", by.flag, pattern))
 		}

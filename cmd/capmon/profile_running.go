@@ -18,7 +18,7 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 	if p.allContainers {
 		return errors.New("--all-containers requires a command; to profile all running containers, name no container")
 	}
-	log, err := p.check()
+	log, err := p.validate()
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 		return err
 	}
 	if len(names) == 0 {
-		warnIfNoneSelected(ctx, cmd, docker, p.filter, p.wanted())
+		warnIfNoneSelected(ctx, cmd, docker, p.filter, p.asSelection())
 	}
 	for _, finding := range doctor.VisibilityWarnings() {
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))

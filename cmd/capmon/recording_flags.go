@@ -24,8 +24,8 @@ func (r *recordingFlags) register(flags *pflag.FlagSet) {
 	registerBTF(flags, &r.monitor)
 }
 
-// check parses the hook.
-func (r *recordingFlags) check() (err error) {
+// validate parses the hook.
+func (r *recordingFlags) validate() (err error) {
 	if r.monitor.Hook, err = monitor.ParseHook(r.hook); err != nil {
 		return fmt.Errorf("--hook: %w", err)
 	}

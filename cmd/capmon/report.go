@@ -13,7 +13,7 @@ import (
 
 // reportFlags contains the flags of the commands that print a report.
 type reportFlags struct {
-	format        choice
+	format        choiceFlag
 	all, anyStart bool
 }
 

@@ -66,14 +66,14 @@ func versionText() string {
 
 // logging contains the logging flags and creates the logger.
 type logging struct {
-	format, level choice
+	format, level choiceFlag
 	// early is true if the arguments contain --log-format json. format has no value before all flags are parsed.
 	early bool
 }
 
 func newLogging(args []string) *logging {
 	return &logging{
-		format: choice{"console", []string{"console", "json"}}, level: choice{"warn", []string{"debug", "info", "warn", "error"}},
+		format: choiceFlag{"console", []string{"console", "json"}}, level: choiceFlag{"warn", []string{"debug", "info", "warn", "error"}},
 		early: wantsJSON(args),
 	}
 }

@@ -49,7 +49,7 @@ func newRulesShow() *cobra.Command {
 }
 
 func newRulesTest() *cobra.Command {
-	var format choice
+	var format choiceFlag
 	cmd := &cobra.Command{
 		Use:   "test FILE PROFILE...",
 		Short: "Test on profiles which alerts rules would raise",
@@ -82,7 +82,7 @@ builtin instead of FILE.`,
 				err = trial.WriteText(cmd.OutOrStdout())
 			}
 			if err == nil && !trial.Passed {
-				return &exitError{exitFound}
+				return &exitError{exitFindings}
 			}
 			return err
 		},

@@ -94,9 +94,9 @@ serve responds to HTTP requests on a socket: metrics for Prometheus, health and 
 	return cmd
 }
 
-// check validates the flags before serve starts anything.
-func (s *serveFlags) check() (retention store.Retention, err error) {
-	if err = s.recording.check(); err != nil {
+// validate validates the flags before serve starts anything.
+func (s *serveFlags) validate() (retention store.Retention, err error) {
+	if err = s.recording.validate(); err != nil {
 		return retention, err
 	}
 	if s.every < time.Second {
@@ -116,7 +116,7 @@ func (s *serveFlags) check() (retention store.Retention, err error) {
 	case s.group != "" && s.socket == "":
 		return retention, errors.New("--group is for --socket, but --socket is empty")
 	}
-	if err := s.keep.check(); err != nil {
+	if err := s.keep.validate(); err != nil {
 		return retention, err
 	}
 	s.recording.monitor.PinDirectory = s.pins
@@ -129,12 +129,12 @@ func (s *serveFlags) run(cmd *cobra.Command, _ []string) error {
 			return err
 		}
 	}
-	retention, err := s.check()
+	retention, err := s.validate()
 	if err != nil {
 		return err
 	}
 	if s.uninstall {
-		return s.remove(cmd)
+		return s.removeRecording(cmd)
 	}
 	log, err := s.logging.logger()
 	if err != nil {
@@ -164,7 +164,7 @@ func (s *serveFlags) run(cmd *cobra.Command, _ []string) error {
 	}
 	options.Alerts = daemon.NewAlerts(log)
 	options.Report = options.Alerts.Add
-	alerting, err := s.alert(cmd, &options, log)
+	alerting, err := s.newAlerting(cmd, &options, log)
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func (s *serveFlags) run(cmd *cobra.Command, _ []string) error {
 		return fmt.Errorf("%w, %s: end it first, or use another database with --db", err, s.database)
 	}
 	if err != nil {
-		return explain(err)
+		return withRemedy(err)
 	}
 	if alerting != nil {
 		alerting.start(ctx)
@@ -194,8 +194,8 @@ func (s *serveFlags) run(cmd *cobra.Command, _ []string) error {
 	return errors.Join(err, d.Close())
 }
 
-// alert configures the alerting; it returns nil without --rules.
-func (s *serveFlags) alert(cmd *cobra.Command, options *daemon.Options, log *zap.Logger) (*alerting, error) {
+// newAlerting configures the alerting; it returns nil without --rules.
+func (s *serveFlags) newAlerting(cmd *cobra.Command, options *daemon.Options, log *zap.Logger) (*alerting, error) {
 	if s.rules == "" {
 		return nil, nil
 	}
@@ -208,7 +208,7 @@ func (s *serveFlags) alert(cmd *cobra.Command, options *daemon.Options, log *zap
 	}
 	options.Rules, options.Report = true, a.report
 	a.onAlert = func(one alert.Alert, _ bool) { options.Alerts.Add(one) }
-	a.scope = scope{a.rules.NeedsAll(), a.rules.NeedsEvery()}
+	a.scope = useScope{a.rules.NeedsAll(), a.rules.NeedsEvery()}
 	watcher := usewatch.New(usewatch.Options{
 		Selection: usewatch.Selection{All: a.rules.NeedsAll()}, Outcomes: s.recording.monitor.Outcomes, Log: log, Show: a.handle,
 	})
@@ -318,8 +318,8 @@ func watchdog(every time.Duration) (alive func(), err error) {
 	return func() { _, _ = sd.SdNotify(false, sd.SdNotifyWatchdog) }, nil
 }
 
-// remove ends the pinned recording.
-func (s *serveFlags) remove(cmd *cobra.Command) error {
+// removeRecording ends the pinned recording.
+func (s *serveFlags) removeRecording(cmd *cobra.Command) error {
 	if s.pins == "" {
 		return errors.New("--uninstall: --pins is empty: set the directory of the recording")
 	}

@@ -24,7 +24,7 @@ import (
 // verifyFlags contains the flags of capmon verify.
 type verifyFlags struct {
 	logging *logging
-	format  choice
+	format  choiceFlag
 	save    string
 	options verify.Options
 }
@@ -80,9 +80,9 @@ service in its own projects. The exit code is 1 if the list is not proved.`,
 	return cmd
 }
 
-// check validates the flags, the command and the rights of this process before verify starts anything. It returns the
-// logger.
-func (v *verifyFlags) check(cmd *cobra.Command, files, command []string) (*zap.Logger, error) {
+// validate validates the flags, the command and the rights of this process before verify starts anything. It returns
+// the logger.
+func (v *verifyFlags) validate(cmd *cobra.Command, files, command []string) (*zap.Logger, error) {
 	switch {
 	case len(files) > 1:
 		return nil, errors.New("more than one PROFILE: name only the one with the list to verify")
@@ -124,7 +124,7 @@ func (v *verifyFlags) check(cmd *cobra.Command, files, command []string) (*zap.L
 }
 
 func (v *verifyFlags) run(cmd *cobra.Command, files, command []string) error {
-	log, err := v.check(cmd, files, command)
+	log, err := v.validate(cmd, files, command)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (v *verifyFlags) run(cmd *cobra.Command, files, command []string) error {
 	defer docker.Close()
 	observer, err := observe.Start(context.WithoutCancel(cmd.Context()), observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Log: log})
 	if err != nil {
-		return explain(err)
+		return withRemedy(err)
 	}
 	defer observer.Close()
 
@@ -169,7 +169,7 @@ func (v *verifyFlags) finish(cmd *cobra.Command, p profile.Profile, proof profil
 		return err
 	}
 	if !proof.Enough || !proof.Minimal {
-		return &exitError{exitFound}
+		return &exitError{exitFindings}
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ const (
 type watchFlags struct {
 	logging *logging
 
-	format                choice
+	format                choiceFlag
 	capabilities          []string
 	names, images, labels []string
 	keep                  labelFlags
@@ -89,8 +89,8 @@ records all containers, including containers that start later.`,
 	return cmd
 }
 
-// check validates the flags and the rights of this process before watch starts anything. It returns the logger.
-func (w *watchFlags) check(cmd *cobra.Command) (*zap.Logger, error) {
+// validate validates the flags and the rights of this process before watch starts anything. It returns the logger.
+func (w *watchFlags) validate(cmd *cobra.Command) (*zap.Logger, error) {
 	if w.selection.OnlyGranted && w.selection.OnlyDenied {
 		return nil, errors.New("--granted-only and --denied-only together select nothing: use one of them")
 	}
@@ -116,13 +116,13 @@ func (w *watchFlags) check(cmd *cobra.Command) (*zap.Logger, error) {
 		return nil, errors.New("--cap names no capability: name at least one, such as NET_RAW, or leave --cap out for all")
 	}
 	var err error
-	if err = w.recording.check(); err != nil {
+	if err = w.recording.validate(); err != nil {
 		return nil, err
 	}
 	if w.selection.Filter, err = container.NewFilter(w.names, w.images, w.labels); err != nil {
 		return nil, err
 	}
-	if err := w.keep.check(); err != nil {
+	if err := w.keep.validate(); err != nil {
 		return nil, err
 	}
 	log, err := w.logging.logger()
@@ -133,13 +133,13 @@ func (w *watchFlags) check(cmd *cobra.Command) (*zap.Logger, error) {
 }
 
 func (w *watchFlags) run(cmd *cobra.Command, names []string) error {
-	log, err := w.check(cmd)
+	log, err := w.validate(cmd)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(cmd.Context())
 	defer cancel(nil)
-	show := w.show(cmd, cancel)
+	show := w.newUseWriter(cmd, cancel)
 	alerting, err := w.newAlerting(cmd, cancel, log)
 	if err != nil {
 		return err
@@ -174,7 +174,7 @@ func (w *watchFlags) run(cmd *cobra.Command, names []string) error {
 	}
 	observer, err := observe.Start(context.WithoutCancel(ctx), options)
 	if err != nil {
-		return explain(err)
+		return withRemedy(err)
 	}
 	defer observer.Close()
 	observer.WaitForEngine(ctx)
@@ -183,7 +183,7 @@ func (w *watchFlags) run(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	fmt.Fprintln(cmd.ErrOrStderr(), "capmon: watching; press Ctrl-C to stop")
-	problems := &problems{out: cmd.ErrOrStderr(), observer: observer, watcher: watcher, tracker: trackLosses(observer, alerting, log)}
+	problems := &problemReporter{out: cmd.ErrOrStderr(), observer: observer, watcher: watcher, tracker: trackLosses(observer, alerting, log)}
 	problems.follow(ctx)
 	err = w.finish(cmd, observer, watcher, problems)
 	if alerting != nil {
@@ -216,21 +216,21 @@ func (w *watchFlags) reportOpenSockets(ctx context.Context, observer *observe.Ob
 	}
 }
 
-// show returns a function that writes a use. It calls fail if the writing fails.
-func (w *watchFlags) show(cmd *cobra.Command, fail context.CancelCauseFunc) func(uses.Use) {
-	write := w.writer(cmd, fail)
+// newUseWriter returns a function that writes a use. It calls fail if the writing fails.
+func (w *watchFlags) newUseWriter(cmd *cobra.Command, fail context.CancelCauseFunc) func(uses.Use) {
+	write := w.newLineWriter(cmd, fail)
 	return func(use uses.Use) { write(use) }
 }
 
-// line is a use or an alert, which watch prints as text or as JSON.
-type line interface {
+// outputLine is a use or an alert, which watch prints as text or as JSON.
+type outputLine interface {
 	Line(colors bool) string
 	WriteJSON(io.Writer) error
 }
 
-func (w *watchFlags) writer(cmd *cobra.Command, fail context.CancelCauseFunc) func(line) {
+func (w *watchFlags) newLineWriter(cmd *cobra.Command, fail context.CancelCauseFunc) func(outputLine) {
 	out, colors := cmd.OutOrStdout(), colored(cmd)
-	return func(shown line) {
+	return func(shown outputLine) {
 		var err error
 		if w.format.value == "json" {
 			err = shown.WriteJSON(out)
@@ -238,19 +238,21 @@ func (w *watchFlags) writer(cmd *cobra.Command, fail context.CancelCauseFunc) fu
 			_, err = fmt.Fprintln(out, shown.Line(colors))
 		}
 		if err != nil {
-			fail(&showError{err})
+			fail(&outputError{err})
 		}
 	}
 }
 
-// showError is the error of a failed write to standard output.
-type showError struct{ err error }
+// outputError is the error of a failed write to standard output.
+type outputError struct{ err error }
 
-func (e *showError) Error() string { return fmt.Sprintf("cannot write to standard output: %v", e.err) }
+func (e *outputError) Error() string {
+	return fmt.Sprintf("cannot write to standard output: %v", e.err)
+}
 
 // writeError returns the failed write that has ended ctx; nil if ctx has ended for another reason.
 func writeError(ctx context.Context) error {
-	var failed *showError
+	var failed *outputError
 	if errors.As(context.Cause(ctx), &failed) {
 		return failed
 	}
@@ -258,7 +260,7 @@ func writeError(ctx context.Context) error {
 }
 
 // finish ends the recording, prints the remaining uses, and prints the summary.
-func (w *watchFlags) finish(cmd *cobra.Command, observer *observe.Observer, watcher *usewatch.Watcher, problems *problems) error {
+func (w *watchFlags) finish(cmd *cobra.Command, observer *observe.Observer, watcher *usewatch.Watcher, problems *problemReporter) error {
 	err := observer.Stop(context.WithoutCancel(cmd.Context()))
 	watcher.Finish()
 	problems.tracker.Read(time.Now(), true)
@@ -276,8 +278,8 @@ func plural(n uint64, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// problems reports losses, late uses and withheld uses.
-type problems struct {
+// problemReporter reports losses, late uses and withheld uses.
+type problemReporter struct {
 	out      io.Writer
 	observer *observe.Observer
 	watcher  *usewatch.Watcher
@@ -290,7 +292,7 @@ type problems struct {
 }
 
 // follow reports problems until ctx ends.
-func (p *problems) follow(ctx context.Context) {
+func (p *problemReporter) follow(ctx context.Context) {
 	tick := time.NewTicker(lossInterval)
 	defer tick.Stop()
 	for {
@@ -305,7 +307,7 @@ func (p *problems) follow(ctx context.Context) {
 }
 
 // report updates the problems, and prints those that are new.
-func (p *problems) report() {
+func (p *problemReporter) report() {
 	if _, ids := p.watcher.Withheld(); len(ids) > 0 && !p.withheld {
 		fmt.Fprintln(p.out, "capmon: the engine has not described some containers yet, so capmon does not know whether they are selected. "+
 			"It prints their uses once the engine has described them; to see them immediately, "+seeAll)
@@ -327,7 +329,7 @@ func (p *problems) report() {
 }
 
 // summary returns the end of the last line.
-func (p *problems) summary() string {
+func (p *problemReporter) summary() string {
 	text := ", nothing lost"
 	switch texts := profile.LossTexts(p.losses); {
 	case p.failed:
@@ -345,7 +347,7 @@ func (p *problems) summary() string {
 const seeAll = "select with --container ID, or run capmon watch without --container, --image and --label"
 
 // unshown returns the part of the summary about uses that may be selected.
-func (p *problems) unshown() string {
+func (p *problemReporter) unshown() string {
 	uses, ids := p.watcher.Withheld()
 	if uses == 0 {
 		return ""

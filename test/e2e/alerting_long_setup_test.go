@@ -227,7 +227,7 @@ func checkLongSetup(t *testing.T, save, hiding, waiting string) {
 			Violations []struct{ Kind string }
 		}
 	}
-	if err := json.Unmarshal([]byte(r.stdout), &result); err != nil || r.code != exitFound {
+	if err := json.Unmarshal([]byte(r.stdout), &result); err != nil || r.code != exitFindings {
 		t.Fatalf("exit code %d, %v\n%s%s", r.code, err, r.stdout, r.stderr)
 	}
 	for _, c := range result.Containers {

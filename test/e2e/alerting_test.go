@@ -322,15 +322,15 @@ func TestRulesAreTestedOnProfiles(t *testing.T) {
 	expected(t, exitDone, try("rules: [{builtin: sys-admin}]"), "sys-admin: would not alert\n")
 	expected(t, exitDone, try("rules: [{builtin: raw-socket, except: [{images: [nginx]}, {images: [bb]}]}]"),
 		"raw-socket: 1 allowed\n  allowed  raw socket (IPv4) opened by probe in alert-trial (bb:latest) (exception 2)\n")
-	expected(t, exitFound, try("rules: [{builtin: raw-socket, executables: [/bin/probe]}]"), "(the executed file is unknown)\n")
-	expected(t, exitFound, []string{"rules", "test", "builtin", profile}, "raw-socket: 1 alert\n", "denials: would not alert\n")
+	expected(t, exitFindings, try("rules: [{builtin: raw-socket, executables: [/bin/probe]}]"), "(the executed file is unknown)\n")
+	expected(t, exitFindings, []string{"rules", "test", "builtin", profile}, "raw-socket: 1 alert\n", "denials: would not alert\n")
 	expected(t, exitUsage, []string{"rules", "test", "builtin", "/dev/null"})
 	expected(t, exitUsage, append(try("rules: [{builtin: raw-socket}]"), "-o", "table"))
 	r := expected(t, exitUsage, try("rules:\n  - {builtin: raw}\n"))
 	if !strings.Contains(r.stderr, `rules.yaml:2: there is no built-in rule "raw"`) {
 		t.Error(r.stderr)
 	}
-	r = expected(t, exitFound, append(try("rules: [{builtin: raw-socket}, {name: b, capabilities: [CHOWN], except: [{containers: [alert-*]}]}]"), "-o", "json"))
+	r = expected(t, exitFindings, append(try("rules: [{builtin: raw-socket}, {name: b, capabilities: [CHOWN], except: [{containers: [alert-*]}]}]"), "-o", "json"))
 	valid(t, "trial", r.stdout)
 	var trial rules.TestResult
 	if err := json.Unmarshal([]byte(r.stdout), &trial); err != nil || trial.Passed || len(trial.Rules) != 2 || trial.Rules[1].Uses[0].Exception != 1 {

@@ -310,7 +310,7 @@ services:
 	if r.code != 0 || !strings.Contains(r.stdout, "0 fail, 1 manual, 1 pass, of 2 containers") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	if r := execute(t, binary, "audit", "--static", "--strict", "audit-nothing"); r.code != exitFound {
+	if r := execute(t, binary, "audit", "--static", "--strict", "audit-nothing"); r.code != exitFindings {
 		t.Errorf("with --strict, 5.26 counts: exit code %d\n%s", r.code, r.stdout)
 	}
 }
@@ -399,7 +399,7 @@ func auditCounts(t *testing.T, options ...string) (failed int) {
 	for _, suite := range suites {
 		failed += suite.Totals.Failed
 	}
-	if (failed > 0) != (r.code == exitFound) {
+	if (failed > 0) != (r.code == exitFindings) {
 		t.Errorf("%v: %d failures, exit code %d\n%s", options, failed, r.code, r.stdout)
 	}
 	return failed
@@ -472,9 +472,9 @@ func auditObserves(t *testing.T, composed string) {
 	if out, err := exec.Command("bash", "-ec", discard).CombinedOutput(); err != nil || discard == "" {
 		t.Errorf("%q: %v\n%s", discard, err, out)
 	}
-	report = auditAs(t, exitFound, "--static", "--min-observed=1s", composed)
+	report = auditAs(t, exitFindings, "--static", "--min-observed=1s", composed)
 	out, err = shellIn(directory, report.Containers[0].Remedy.Observe)
-	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != exitFound || !strings.Contains(string(out), "used CHOWN") || !strings.Contains(string(out), "of 2 runs") {
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != exitFindings || !strings.Contains(string(out), "used CHOWN") || !strings.Contains(string(out), "of 2 runs") {
 		t.Errorf("a service: %v\n%s", err, out)
 	}
 }
@@ -506,7 +506,7 @@ func auditProved(t *testing.T, directory string) {
 func auditFormats(t *testing.T, judge []string, containers int) {
 	write := func(format string) []byte {
 		r := execute(t, slices.Concat([]string{binary, "audit", "-o", format}, judge)...)
-		if r.code != exitFound || r.stderr != "" {
+		if r.code != exitFindings || r.stderr != "" {
 			t.Fatalf("%s: exit code %d\n%s", format, r.code, r.stderr)
 		}
 		if strings.Contains(r.stdout, "\x1b") {

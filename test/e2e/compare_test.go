@@ -107,10 +107,10 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 	t.Run("diff", func(t *testing.T) {
 		expected(t, exitDone, []string{"diff", first, second}, "container versioned", "\n+  NET_RAW ", "NEW ", "in inet_create\n", "\n+  MKNOD       NEW, denied",
 			"granted only before: MKNOD", "1 container compared, NEW: versioned MKNOD, NET_RAW\n")
-		expected(t, exitFound, []string{"diff", "--fail-on-new", first, second}, "\n+  NET_RAW ")
+		expected(t, exitFindings, []string{"diff", "--fail-on-new", first, second}, "\n+  NET_RAW ")
 		expected(t, exitDone, []string{"diff", "--fail-on-new", second, first}, "\n-  NET_RAW ", "no capability is new")
 		expected(t, exitDone, []string{"diff", "--fail-on-new", first, first}, "no change in what is needed: CHOWN")
-		text := expected(t, exitFound, []string{"diff", "--fail-on-new", "-o", "json", first, second}).stdout
+		text := expected(t, exitFindings, []string{"diff", "--fail-on-new", "-o", "json", first, second}).stdout
 		valid(t, "diff", text)
 		valid(t, "diff", expected(t, exitDone, []string{"diff", "--all", "-o", "json", first, second}).stdout)
 		var got struct {
@@ -149,20 +149,20 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 			code       int
 			texts      []string
 		}{
-			{"denied", "deny: [NET_RAW]", []string{"--deny=NET_RAW"}, exitFound, []string{"the container uses NET_RAW; the rule denies NET_RAW", "by probe  socket(AF_INET, SOCK_RAW", "in inet_create"}},
+			{"denied", "deny: [NET_RAW]", []string{"--deny=NET_RAW"}, exitFindings, []string{"the container uses NET_RAW; the rule denies NET_RAW", "by probe  socket(AF_INET, SOCK_RAW", "in inet_create"}},
 			{"not denied", "deny: [NET_ADMIN, SETPCAP, SYS_ADMIN]", []string{"--deny=net_admin,CAP_SETPCAP", "--deny=SYS_ADMIN"}, exitDone, []string{"container versioned  bb:latest  passes"}},
 			{"allowed", "allow: [CHOWN, NET_RAW, MKNOD]", []string{"--allow=CHOWN,NET_RAW,MKNOD"}, exitDone, []string{"passes"}},
-			{"not allowed", "allow: [CHOWN, MKNOD]", []string{"--allow=CHOWN,MKNOD"}, exitFound, []string{"the container uses NET_RAW; the rule does not allow NET_RAW"}},
-			{"tried", "allow: [CHOWN, NET_RAW]", []string{"--allow=CHOWN,NET_RAW"}, exitFound, []string{"the container tried MKNOD, and the kernel denied it; the rule does not allow MKNOD"}},
+			{"not allowed", "allow: [CHOWN, MKNOD]", []string{"--allow=CHOWN,MKNOD"}, exitFindings, []string{"the container uses NET_RAW; the rule does not allow NET_RAW"}},
+			{"tried", "allow: [CHOWN, NET_RAW]", []string{"--allow=CHOWN,NET_RAW"}, exitFindings, []string{"the container tried MKNOD, and the kernel denied it; the rule does not allow MKNOD"}},
 			{"tried, and that is allowed", "allow: [CHOWN, NET_RAW], ignore-denied: true", []string{"--allow=CHOWN,NET_RAW", "--ignore-denied"}, exitDone, []string{"passes"}},
-			{"nothing allowed", "allow: []", []string{"--allow="}, exitFound, []string{"the container uses CHOWN"}},
-			{"granted", "deny-granted: [KILL]", []string{"--deny-granted=KILL"}, exitFound, []string{"KILL is granted, which the rule denies"}},
+			{"nothing allowed", "allow: []", []string{"--allow="}, exitFindings, []string{"the container uses CHOWN"}},
+			{"granted", "deny-granted: [KILL]", []string{"--deny-granted=KILL"}, exitFindings, []string{"KILL is granted, which the rule denies"}},
 			{"not granted", "deny-granted: [MKNOD, SYS_ADMIN]", []string{"--deny-granted=MKNOD,SYS_ADMIN"}, exitDone, nil},
 			{"granted as allowed", "allow-granted: [DEFAULT]", []string{"--allow-granted=default"}, exitDone, nil},
-			{"granted beyond", "allow-granted: [CHOWN]", []string{"--allow-granted=CHOWN"}, exitFound, []string{"are granted, which the rule does not allow"}},
-			{"unused", "max-unused: 10", nil, exitFound, []string{"11 of 13 granted capabilities were never used; the rule allows 10"}},
+			{"granted beyond", "allow-granted: [CHOWN]", []string{"--allow-granted=CHOWN"}, exitFindings, []string{"are granted, which the rule does not allow"}},
+			{"unused", "max-unused: 10", nil, exitFindings, []string{"11 of 13 granted capabilities were never used; the rule allows 10"}},
 			{"complete", "complete: true, whole-run: true, max-unused: 11", nil, exitDone, nil},
-			{"unproved", "proved: true", nil, exitFound, []string{"the profile contains no proof of capmon verify"}},
+			{"unproved", "proved: true", nil, exitFindings, []string{"the profile contains no proof of capmon verify"}},
 			{"of others", "deny: [ALL], match: {image: [nginx]}", nil, exitDone, []string{"note: no rule of the policy applies to the container", `note: rule "r" applied to no container`}},
 		} {
 			t.Run(test.name, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 				parsedByOthers(t, test.code, "check", "--policy", policy, second)
 			})
 		}
-		expected(t, exitFound, []string{"check", "--baseline", first, second}, "NET_RAW is needed, and was neither needed nor tried in the baseline", "MKNOD was tried and denied, and was neither needed nor tried in the baseline")
+		expected(t, exitFindings, []string{"check", "--baseline", first, second}, "NET_RAW is needed, and was neither needed nor tried in the baseline", "MKNOD was tried and denied, and was neither needed nor tried in the baseline")
 		expected(t, exitDone, []string{"check", "--baseline", second, first})
 		expected(t, exitDone, []string{"check", "--baseline", second, first, second}, "passed: 1 container")
 	})
@@ -212,7 +212,7 @@ func parsedByOthers(t *testing.T, code int, arguments ...string) {
 	for _, suite := range suites {
 		failed += suite.Totals.Failed
 	}
-	if failures != failed || (failed > 0) != (code == exitFound) {
+	if failures != failed || (failed > 0) != (code == exitFindings) {
 		t.Errorf("exit code %d, %d failures in SARIF, %d in JUnit", code, failures, failed)
 	}
 	if err := xml.Unmarshal([]byte(text), new(struct{})); err != nil {
@@ -242,8 +242,8 @@ func TestHostileNamesCannotBreakReports(t *testing.T) {
 	valid(t, "profile", contents(t, file))
 	valid(t, "report", expected(t, exitDone, []string{"report", "-o", "json", file}).stdout)
 	valid(t, "diff", expected(t, exitDone, []string{"diff", "-o", "json", file, file}).stdout)
-	valid(t, "check", expected(t, exitFound, []string{"check", "--deny=ALL", "-o", "json", file}).stdout)
-	parsedByOthers(t, exitFound, "check", "--deny=ALL", file)
+	valid(t, "check", expected(t, exitFindings, []string{"check", "--deny=ALL", "-o", "json", file}).stdout)
+	parsedByOthers(t, exitFindings, "check", "--deny=ALL", file)
 	nothing := saved(t, name, "--label", "com.docker.compose.service=```\n"+label, "bb", "true")
 	for _, arguments := range [][]string{{"check", "--deny=ALL", file}, {"diff", nothing, file}, {"diff", "--all", nothing, file}, {"check", "--baseline", nothing, file}} {
 		r := execute(t, append([]string{binary}, arguments...)...)

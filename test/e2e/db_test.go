@@ -128,11 +128,11 @@ func TestTwoImagesInTheDatabaseAreCompared(t *testing.T) {
 	t.Parallel()
 	file := storedFile(t)
 	db := imported(t, file)
-	expected(t, exitFound, []string{"diff", "--db", db, "--image", "app:1", "--with-image", "app:2", "--fail-on-new"}, "NET_RAW")
+	expected(t, exitFindings, []string{"diff", "--db", db, "--image", "app:1", "--with-image", "app:2", "--fail-on-new"}, "NET_RAW")
 	expected(t, exitDone, []string{"diff", "--db", db, "--image", "app:2", "--with-image", "app:1", "--fail-on-new"}, "NET_RAW")
 	one := filepath.Join(t.TempDir(), "one.json")
 	mustExecute(t, binary, "merge", file, "--image", "app:1", "-o", one)
-	expected(t, exitFound, []string{"diff", one, "--db", db, "--with-image", "app:2", "--fail-on-new"}, "NET_RAW")
+	expected(t, exitFindings, []string{"diff", one, "--db", db, "--with-image", "app:2", "--fail-on-new"}, "NET_RAW")
 	expected(t, exitDone, []string{"diff", one, "--db", db, "--with-image", "app:2", "--container", "eager_bohr=vain_curie", "--fail-on-new"})
 }
 
@@ -318,9 +318,9 @@ func TestDBCheckFindsDamage(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	expected(t, exitFound, []string{"db", "check", "--db", path}, `run "sad_euler": its uses differ from its document`)
+	expected(t, exitFindings, []string{"db", "check", "--db", path}, `run "sad_euler": its uses differ from its document`)
 	text := written(t, "text.db", strings.Repeat("no database", 100))
-	expected(t, exitFound, []string{"db", "check", "--db", text}, "the file is damaged")
+	expected(t, exitFindings, []string{"db", "check", "--db", text}, "the file is damaged")
 }
 
 // Users can choose names freely. JSON output has them unchanged, terminal output has them escaped.

@@ -146,7 +146,7 @@ func TestGitHubWorkflowFailsOnNewNeeds(t *testing.T) {
 	p.needMore()
 	codes, out := p.job(w)
 	for name, want := range map[string]int{
-		"Profile the tests": exitDone, "Check against the policy": exitFound, "Compare with what is approved": exitFound, "Write the findings for code scanning": exitDone,
+		"Profile the tests": exitDone, "Check against the policy": exitFindings, "Compare with what is approved": exitFindings, "Write the findings for code scanning": exitDone,
 	} {
 		if code, ran := codes[name]; !ran || code != want {
 			t.Errorf("%s: exit code %d, want %d\n%s", name, code, want, out)
@@ -198,7 +198,7 @@ func TestGitLabJobFailsOnNewNeeds(t *testing.T) {
 	}
 	p.needMore()
 	code, out := p.run(script, p.root)
-	if code != exitFound || !strings.Contains(out, "NEW: web NET_RAW") || !strings.Contains(out, "failed: 1 of 2 containers violates a rule") {
+	if code != exitFindings || !strings.Contains(out, "NEW: web NET_RAW") || !strings.Contains(out, "failed: 1 of 2 containers violates a rule") {
 		t.Errorf("with a new need: exit code %d\n%s", code, out)
 	}
 	suites, err := junit.IngestFile(filepath.Join(p.root, job.Artifacts.Reports["junit"]))

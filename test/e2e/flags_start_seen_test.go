@@ -65,7 +65,7 @@ func TestListsWithoutAStartAreRejected(t *testing.T) {
 	}
 	for _, rule := range [][]string{{"--deny", "SYS_ADMIN"}, {"--allow", "NET_RAW"}} {
 		check := append([]string{binary, "check"}, rule...)
-		if r := execute(t, append(check, saved)...); r.code != exitFound || !strings.Contains(r.stdout, "capmon did not see the start of the container") {
+		if r := execute(t, append(check, saved)...); r.code != exitFindings || !strings.Contains(r.stdout, "capmon did not see the start of the container") {
 			t.Errorf("check %v: exit code %d, %s", rule, r.code, r.stdout)
 		}
 		mustExecute(t, append(check, "--even-if-start-unseen", saved)...)
@@ -102,7 +102,7 @@ func TestRestartsAreNotStartsOfNewContainers(t *testing.T) {
 	if table := mustExecute(t, binary, "report", restarted); !strings.Contains(table, "ONLY RESTARTS SEEN") || !strings.Contains(table, "a new container may fail to start with this list") {
 		t.Error(table)
 	}
-	if r := execute(t, binary, "check", "--deny", "SYS_ADMIN", restarted); r.code != exitFound || !strings.Contains(r.stdout, "capmon saw only restarts of the container") {
+	if r := execute(t, binary, "check", "--deny", "SYS_ADMIN", restarted); r.code != exitFindings || !strings.Contains(r.stdout, "capmon saw only restarts of the container") {
 		t.Errorf("check: exit code %d, %s", r.code, r.stdout)
 	}
 	mustExecute(t, "docker", "rm", "-f", name)

@@ -37,7 +37,7 @@ func mustReport(t *testing.T, name string, profileOf func(save string) result) {
 		t.Fatalf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 	workload{required: caps("NET_RAW")}.check(t, only(t, parseReport(t, r), name))
-	if r := execute(t, binary, "check", "--deny=NET_RAW", save); r.code != exitFound {
+	if r := execute(t, binary, "check", "--deny=NET_RAW", save); r.code != exitFindings {
 		t.Errorf("check --deny=NET_RAW: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 }

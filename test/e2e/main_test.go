@@ -100,7 +100,7 @@ var (
 
 // Exit codes, paths and texts of capmon that the tests expect.
 const (
-	exitDone, exitFound, exitUsage = 0, 1, 2
+	exitDone, exitFindings, exitUsage = 0, 1, 2
 
 	defaultPins      = "/sys/fs/bpf/capmon"
 	runtimeDirectory = "/run/capmon"

@@ -126,7 +126,7 @@ func (o *outputs) run(args ...string) result {
 	o.t.Helper()
 	args = append([]string{"--log-level=debug"}, args...)
 	r := execute(o.t, append([]string{binary}, args...)...)
-	if r.code != exitDone && r.code != exitFound {
+	if r.code != exitDone && r.code != exitFindings {
 		o.t.Errorf("capmon %s: exit code %d\n%s%s", strings.Join(args, " "), r.code, r.stdout, r.stderr)
 	}
 	o.collect("capmon "+strings.Join(args[:min(len(args), 6)], " "), r)

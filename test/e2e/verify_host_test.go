@@ -60,7 +60,7 @@ func TestVerifyRepeatsTrialsThatTheHostDecided(t *testing.T) {
 		code int
 	}{
 		{"once", func(run int) bool { return run == 2 }, exitDone},
-		{"from then on", func(run int) bool { return run >= 2 }, exitFound},
+		{"from then on", func(run int) bool { return run >= 2 }, exitFindings},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -94,7 +94,7 @@ func TestVerifyRepeatsTrialsThatTheHostDecided(t *testing.T) {
 					release()
 					r := v.wait()
 					unsure := strings.Contains(r.stdout, "depends on what else user 4242 does on the host")
-					if r.code != test.code || unsure != (test.code == exitFound) || !strings.Contains(r.stderr, "verify repeats the trial") {
+					if r.code != test.code || unsure != (test.code == exitFindings) || !strings.Contains(r.stderr, "verify repeats the trial") {
 						t.Errorf("%+v", r)
 					}
 					return

@@ -165,7 +165,7 @@ var proofs = []proof{
 	},
 	{
 		name: "soft, and nothing reads the result", command: []string{"probe", "write-sgid", "/tmp/f"},
-		set: caps("FSETID"), verdicts: map[string]string{"FSETID": undecided}, code: exitFound,
+		set: caps("FSETID"), verdicts: map[string]string{"FSETID": undecided}, code: exitFindings,
 	},
 	{
 		name: "soft, and the exit status differs", command: sh("probe write-sgid /tmp/f | grep kept"),
@@ -337,11 +337,11 @@ func TestVerifyFindsMissingCapabilities(t *testing.T) {
 	mustExecute(t, binary, "profile", "--save", file, "--", "docker", "run", "--rm", "bb", "ping", "-c1", "127.0.0.1")
 	command := []string{file, "--", "docker", "run", "--rm", "bb", "sh", "-c", "ping -c1 127.0.0.1 && chroot / true"}
 	p, r := prove(t, command...)
-	if r.code != exitFound || p.Enough || p.Works || !strings.Contains(strings.Join(p.Reasons, ""), "--keep-going") {
+	if r.code != exitFindings || p.Enough || p.Works || !strings.Contains(strings.Join(p.Reasons, ""), "--keep-going") {
 		t.Errorf("exit code %d: %+v", r.code, p)
 	}
 	p, r = prove(t, slices.Concat([]string{"--keep-going", "--jobs=2"}, command)...)
-	if r.code != exitFound || p.Enough || !p.Minimal {
+	if r.code != exitFindings || p.Enough || !p.Minimal {
 		t.Errorf("exit code %d: %+v", r.code, p)
 	}
 	same(t, "the set", p.Set, caps("NET_RAW", "SYS_CHROOT"))
@@ -353,14 +353,14 @@ func TestVerifyKeepsCapabilitiesWithFlakyTrials(t *testing.T) {
 	script := "chroot / true || { [ ! -e /state/seen ] && touch /state/seen; }"
 	p, r := prove(t, "--second-start=false", "--repeat=2", "--", "docker", "run", "-v", t.TempDir()+":/state", "bb", "sh", "-c", script)
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
-	if r.code != exitFound || p.verdicts()["SYS_CHROOT"] != undecided || p.Minimal || !p.Works {
+	if r.code != exitFindings || p.verdicts()["SYS_CHROOT"] != undecided || p.Minimal || !p.Works {
 		t.Errorf("exit code %d: %+v", r.code, p)
 	}
 	if !strings.Contains(strings.Join(p.Reasons, ""), "not the same each time: exit status 0, exit status 1") || !strings.Contains(r.stderr, "the runs share") {
 		t.Errorf("%v\n%s", p.Reasons, r.stderr)
 	}
 	p, r = prove(t, "--second-start=false", "--repeat=2", "--", "docker", "run", "-v", t.TempDir()+":/state", "bb", "sh", "-c", "chroot / true && [ ! -e /state/seen ] && touch /state/seen")
-	if r.code != exitFound || p.Works || p.verdicts()["SYS_CHROOT"] != undecided || !strings.Contains(strings.Join(p.Reasons, ""), "under its own flags the outcome is not the same each time") {
+	if r.code != exitFindings || p.Works || p.verdicts()["SYS_CHROOT"] != undecided || !strings.Contains(strings.Join(p.Reasons, ""), "under its own flags the outcome is not the same each time") {
 		t.Errorf("exit code %d: %+v", r.code, p)
 	}
 }
@@ -370,7 +370,7 @@ func TestVerifyRepeatsTrialsThatEndDifferently(t *testing.T) {
 	t.Parallel()
 	script := "odd=0; chroot / true || { [ ! -e /state/seen ] && touch /state/seen && odd=5; }; trap 'exit '$odd TERM; touch /tmp/ready; while :; do sleep 0.1; done"
 	p, r := prove(t, "--second-start=false", ready, "--", "docker", "run", "-v", t.TempDir()+":/state", "bb", "sh", "-c", script)
-	if r.code != exitFound || p.verdicts()["SYS_CHROOT"] != undecided ||
+	if r.code != exitFindings || p.verdicts()["SYS_CHROOT"] != undecided ||
 		!strings.Contains(strings.Join(p.Reasons, ""), "stopped on SIGTERM: exit status 5, test: exit status 0; stopped on SIGTERM: exit status 0") {
 		t.Errorf("exit code %d: %+v", r.code, p)
 	}
@@ -409,7 +409,7 @@ func TestVerifyAProfile(t *testing.T) {
 
 	// The list lacks a capability, although the outcome is the same.
 	p, r = prove(t, slices.Concat([]string{"--keep-going", observed}, run("touch /f; chown 5 /f || true; "+either))...)
-	if r.code != exitFound || p.Enough || !strings.Contains(strings.Join(p.Reasons, ""), "newly denied: CHOWN") {
+	if r.code != exitFindings || p.Enough || !strings.Contains(strings.Join(p.Reasons, ""), "newly denied: CHOWN") {
 		t.Errorf("exit code %d: %+v", r.code, p)
 	}
 	other := filepath.Join(dir, "other.json")

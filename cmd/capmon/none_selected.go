@@ -19,15 +19,15 @@ import (
 	"github.com/capmon/capmon/internal/store"
 )
 
-// criterion is a flag that selects containers by a property, with its patterns.
-type criterion struct {
+// selectionFlag is a flag that selects containers by a property, with its patterns.
+type selectionFlag struct {
 	flag, what string
 	patterns   []string
 	have       func(profile.Container) []string
 }
 
-func criteria(s store.Selection) []criterion {
-	return []criterion{
+func selectionFlags(s store.Selection) []selectionFlag {
+	return []selectionFlag{
 		{"container", "containers", s.Containers, func(c profile.Container) []string { return []string{cmp.Or(c.Name, containerid.Short(c.ID))} }},
 		{"image", "images", s.Images, func(c profile.Container) []string { return []string{c.Image} }},
 		{"label", "labels", s.Labels, func(c profile.Container) []string { return slices.Collect(maps.Keys(c.Labels)) }},
@@ -40,7 +40,7 @@ func criteria(s store.Selection) []criterion {
 
 // selectsContainers reports whether a selection has criteria other than the time.
 func selectsContainers(s store.Selection) bool {
-	return slices.ContainsFunc(criteria(s), func(by criterion) bool { return len(by.patterns) > 0 })
+	return slices.ContainsFunc(selectionFlags(s), func(by selectionFlag) bool { return len(by.patterns) > 0 })
 }
 
 // noneSelectedError is the error of a selection that selects nothing.
@@ -51,12 +51,12 @@ func (e *noneSelectedError) Error() string { return e.text }
 // noneSelected returns a [noneSelectedError]. Its text names some of what the user could select, the most similar names
 // first.
 func noneSelected(what string, selection store.Selection, all []profile.Container) error {
-	flags := describe(selection)
+	flags := selectionText(selection)
 	if flags == "" {
 		return &noneSelectedError{"there is no " + what}
 	}
 	text := fmt.Sprintf("no %s is selected: %s selects none", what, flags)
-	for _, by := range criteria(selection) {
+	for _, by := range selectionFlags(selection) {
 		if len(by.patterns) == 0 {
 			continue
 		}

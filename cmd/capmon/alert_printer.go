@@ -7,13 +7,13 @@ import (
 	"github.com/capmon/capmon/internal/fair"
 )
 
-// unprinted is how many alerts may wait for the reader of standard output.
-const unprinted = 4096
+// maxWaitingAlerts is how many alerts may wait for the reader of standard output.
+const maxWaitingAlerts = 4096
 
-// printer writes alerts to standard output. A slow reader does not delay the sinks. The containers share the queue
+// alertPrinter writes alerts to standard output. A slow reader does not delay the sinks. The containers share the queue
 // fairly: one container cannot occupy the places of the others.
-type printer struct {
-	write   func(line)
+type alertPrinter struct {
+	write   func(outputLine)
 	written chan struct{} // closed when all alerts are written
 	wake    chan struct{}
 
@@ -24,8 +24,8 @@ type printer struct {
 	closed  bool
 }
 
-func newPrinter(write func(line)) *printer {
-	p := &printer{write: write, written: make(chan struct{}), wake: make(chan struct{}, 1), room: fair.NewRoom(unprinted)}
+func newAlertPrinter(write func(outputLine)) *alertPrinter {
+	p := &alertPrinter{write: write, written: make(chan struct{}), wake: make(chan struct{}, 1), room: fair.NewRoom(maxWaitingAlerts)}
 	go func() {
 		defer close(p.written)
 		for {
@@ -44,7 +44,7 @@ func newPrinter(write func(line)) *printer {
 }
 
 // next returns the next alert. end reports that there are no further alerts.
-func (p *printer) next() (one alert.Alert, ok, end bool) {
+func (p *alertPrinter) next() (one alert.Alert, ok, end bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if one, ok = p.waiting.Pop(); ok {
@@ -56,7 +56,7 @@ func (p *printer) next() (one alert.Alert, ok, end bool) {
 
 // print queues an alert. If too many alerts of its container wait, print drops the alert, counts it and reports it.
 // accepted reports whether a sink has accepted the alert.
-func (p *printer) print(one alert.Alert, accepted bool) {
+func (p *alertPrinter) print(one alert.Alert, accepted bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer p.signal()
@@ -68,7 +68,7 @@ func (p *printer) print(one alert.Alert, accepted bool) {
 }
 
 // reportDropped queues alerts about dropped alerts. The caller holds mu.
-func (p *printer) reportDropped(all []fair.Dropped) {
+func (p *alertPrinter) reportDropped(all []fair.Dropped) {
 	for _, d := range all {
 		p.room.ForceReserve(fair.Source{Key: fair.Own}, 1)
 		p.waiting.Push(fair.Own, alert.NewDropped(d.ID, alert.Dropped{
@@ -77,7 +77,7 @@ func (p *printer) reportDropped(all []fair.Dropped) {
 	}
 }
 
-func (p *printer) signal() {
+func (p *alertPrinter) signal() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -85,7 +85,7 @@ func (p *printer) signal() {
 }
 
 // close returns when all alerts are written.
-func (p *printer) close() {
+func (p *alertPrinter) close() {
 	p.mu.Lock()
 	p.reportDropped(p.room.End())
 	p.closed = true
@@ -95,7 +95,7 @@ func (p *printer) close() {
 }
 
 // dropped returns how many alerts were dropped, and how many of them no sink has accepted.
-func (p *printer) dropped() (all, skipped uint64) {
+func (p *alertPrinter) dropped() (all, skipped uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.room.Total(), p.skipped

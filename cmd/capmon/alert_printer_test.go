@@ -19,7 +19,7 @@ func TestFloodDoesNotDelayOtherLines(t *testing.T) {
 	t.Parallel()
 	begun, read := make(chan struct{}, 1), make(chan struct{})
 	var got []alert.Alert
-	p := newPrinter(func(shown line) {
+	p := newAlertPrinter(func(shown outputLine) {
 		select {
 		case begun <- struct{}{}:
 		default:

@@ -10,14 +10,14 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// choice is the value of a flag that accepts only the words in of. Another word is a usage error of every command.
-type choice struct {
+// choiceFlag is the value of a flag that accepts only the words in of. Another word is a usage error of every command.
+type choiceFlag struct {
 	value string
 	of    []string
 }
 
 // Set accepts the words in upper or lower case.
-func (c *choice) Set(value string) error {
+func (c *choiceFlag) Set(value string) error {
 	value = strings.ToLower(value)
 	if !slices.Contains(c.of, value) {
 		return errors.New("choose " + c.list())
@@ -26,14 +26,14 @@ func (c *choice) Set(value string) error {
 	return nil
 }
 
-func (c *choice) String() string { return c.value }
+func (c *choiceFlag) String() string { return c.value }
 
 // Type is the type of the value in the help.
-func (c *choice) Type() string { return "string" }
+func (c *choiceFlag) Type() string { return "string" }
 
 // registerOutput adds --output with its formats. The first format is the default.
-func registerOutput[F ~string](flags *pflag.FlagSet, format *choice, formats ...F) {
-	*format = choice{value: string(formats[0])}
+func registerOutput[F ~string](flags *pflag.FlagSet, format *choiceFlag, formats ...F) {
+	*format = choiceFlag{value: string(formats[0])}
 	for _, f := range formats {
 		format.of = append(format.of, string(f))
 	}
@@ -41,4 +41,4 @@ func registerOutput[F ~string](flags *pflag.FlagSet, format *choice, formats ...
 }
 
 // list returns the words for a sentence.
-func (c *choice) list() string { return printable.Choice(c.of) }
+func (c *choiceFlag) list() string { return printable.Choice(c.of) }

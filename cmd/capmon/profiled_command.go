@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// child is the command that capmon profile runs: in the same terminal and the same process group. capmon forwards
-// signals to it.
-type child struct {
+// profiledCommand is the command that capmon profile runs: in the same terminal and the same process group. capmon
+// forwards signals to it.
+type profiledCommand struct {
 	path    string
 	args    []string
 	env     []string
@@ -22,22 +22,22 @@ type child struct {
 	signals chan os.Signal
 }
 
-// newChild looks the command up and starts to catch the signals for it.
-func newChild(args, env []string, stdout io.Writer) (*child, error) {
+// newProfiledCommand looks the command up and starts to catch the signals for it.
+func newProfiledCommand(args, env []string, stdout io.Writer) (*profiledCommand, error) {
 	path, err := exec.LookPath(args[0])
 	if err != nil {
 		return nil, fmt.Errorf("cannot run %s: %w", args[0], err)
 	}
-	c := &child{path: path, args: args, env: env, stdout: stdout, signals: make(chan os.Signal, 16)}
+	c := &profiledCommand{path: path, args: args, env: env, stdout: stdout, signals: make(chan os.Signal, 16)}
 	signal.Notify(c.signals, caughtSignals(unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)...)
 	return c, nil
 }
 
 // release stops catching signals.
-func (c *child) release() { signal.Stop(c.signals) }
+func (c *profiledCommand) release() { signal.Stop(c.signals) }
 
 // run runs the command. It returns the exit code that a shell would return.
-func (c *child) run() (code int, err error) {
+func (c *profiledCommand) run() (code int, err error) {
 	cmd := &exec.Cmd{Path: c.path, Args: c.args, Env: c.env, Stdin: os.Stdin, Stdout: c.stdout, Stderr: os.Stderr}
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("starting %s: %w", c.args[0], err)
@@ -62,7 +62,7 @@ func signalExitCode(s syscall.Signal) int { return 128 + int(s) }
 
 // forwardSignals sends signals to the command, except those that the terminal has already sent to the whole process
 // group.
-func (c *child) forwardSignals(process *os.Process, ended <-chan struct{}) {
+func (c *profiledCommand) forwardSignals(process *os.Process, ended <-chan struct{}) {
 	for {
 		select {
 		case <-ended:

@@ -4,7 +4,7 @@ import (
 	"sync"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/fair"
+	"github.com/capmon/capmon/internal/fairqueue"
 )
 
 // maxWaitingAlerts is how many alerts may wait for the reader of standard output.
@@ -18,14 +18,14 @@ type alertPrinter struct {
 	wake    chan struct{}
 
 	mu      sync.Mutex
-	waiting fair.Queue[alert.Alert]
-	room    *fair.Room
+	waiting fairqueue.Queue[alert.Alert]
+	room    *fairqueue.Room
 	skipped uint64 // dropped alerts that no sink accepted
 	closed  bool
 }
 
 func newAlertPrinter(write func(outputLine)) *alertPrinter {
-	p := &alertPrinter{write: write, written: make(chan struct{}), wake: make(chan struct{}, 1), room: fair.NewRoom(maxWaitingAlerts)}
+	p := &alertPrinter{write: write, written: make(chan struct{}), wake: make(chan struct{}, 1), room: fairqueue.NewRoom(maxWaitingAlerts)}
 	go func() {
 		defer close(p.written)
 		for {
@@ -68,10 +68,10 @@ func (p *alertPrinter) print(one alert.Alert, accepted bool) {
 }
 
 // reportDropped queues alerts about dropped alerts. The caller holds mu.
-func (p *alertPrinter) reportDropped(all []fair.Dropped) {
+func (p *alertPrinter) reportDropped(all []fairqueue.Dropped) {
 	for _, d := range all {
-		p.room.ForceReserve(fair.Source{Key: fair.Own}, 1)
-		p.waiting.Push(fair.Own, alert.NewDropped(d.ID, alert.Dropped{
+		p.room.ForceReserve(fairqueue.Source{Key: fairqueue.Own}, 1)
+		p.waiting.Push(fairqueue.Own, alert.NewDropped(d.ID, alert.Dropped{
 			Sink: "stdout", Count: d.Count, From: d.From, To: d.To, ContainerID: d.Source.Key, Container: d.Source.Title,
 		}))
 	}

@@ -52,9 +52,9 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(p.duration))
 		defer cancel()
 	}
-	meant := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }
-	showProgress(ctx, cmd.ErrOrStderr(), observer, func(run profile.Run) bool { return meant(run) && p.filter.Match(infoOf(observer, run)) })
-	return p.finish(cmd, observer, log, meant)
+	belongs := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }
+	showProgress(ctx, cmd.ErrOrStderr(), observer, func(run profile.Run) bool { return belongs(run) && p.filter.Match(infoOf(observer, run)) })
+	return p.finish(cmd, observer, log, belongs)
 }
 
 // listTime is how long resolve waits for the engine. A busy engine needs seconds for a thousand containers.

@@ -162,7 +162,7 @@ func (s *serveFlags) run(cmd *cobra.Command, _ []string) error {
 		Observe:  observe.Options{Monitor: s.recording.monitor, Engine: docker, KeptLabels: s.keep.labels},
 		Database: s.database, Fallback: daemon.FallbackPath(runtimeDirectory, s.database), Retention: retention, Every: s.every, Alive: alive, Log: log,
 	}
-	options.Alerts = daemon.NewAlerts(log)
+	options.Alerts = daemon.NewAlertQueue(log)
 	options.Report = options.Alerts.Add
 	alerting, err := s.newAlerting(cmd, &options, log)
 	if err != nil {

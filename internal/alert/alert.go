@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/capmon/capmon/internal/fair"
+	"github.com/capmon/capmon/internal/fairqueue"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
@@ -164,15 +164,15 @@ func (a Alert) Container() uses.ContainerRef {
 	return a.Use.Container
 }
 
-// Origin returns the source of the alert for queues (package fair). Alerts with the same origin share the space and
-// the turns of one container. capmon's own alerts have a separate origin, so that the alerts of containers do not
+// Origin returns the source of the alert for queues (package fairqueue). Alerts with the same origin share the space
+// and the turns of one container. capmon's own alerts have a separate origin, so that the alerts of containers do not
 // delay them.
-func (a Alert) Origin() fair.Source {
+func (a Alert) Origin() fairqueue.Source {
 	if a.Loss != nil || a.Dropped != nil {
-		return fair.Source{Key: fair.Own}
+		return fairqueue.Source{Key: fairqueue.Own}
 	}
 	c := a.Use.Container
-	return fair.Source{Key: c.ID, Title: c.Title()}
+	return fairqueue.Source{Key: c.ID, Title: c.Title()}
 }
 
 // New returns an alert of a use, with a new ID.

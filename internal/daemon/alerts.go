@@ -7,31 +7,31 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/fair"
+	"github.com/capmon/capmon/internal/fairqueue"
 	"github.com/capmon/capmon/internal/printable"
 )
 
 // maxWaitingAlerts is the maximum number of alerts that wait for the database.
 const maxWaitingAlerts = 100_000
 
-// Alerts is the queue of alerts that wait for the database. No container can use the space of other containers. Alerts
-// is safe for concurrent use.
-type Alerts struct {
+// AlertQueue is the queue of alerts that wait for the database. No container can use the space of other containers.
+// AlertQueue is safe for concurrent use.
+type AlertQueue struct {
 	log *zap.Logger
 
 	mu      sync.Mutex
-	waiting fair.Queue[alert.Alert]
-	room    *fair.Room
+	waiting fairqueue.Queue[alert.Alert]
+	room    *fairqueue.Room
 }
 
-// NewAlerts returns an empty queue.
-func NewAlerts(log *zap.Logger) *Alerts {
-	return &Alerts{log: log, room: fair.NewRoom(maxWaitingAlerts)}
+// NewAlertQueue returns an empty queue.
+func NewAlertQueue(log *zap.Logger) *AlertQueue {
+	return &AlertQueue{log: log, room: fairqueue.NewRoom(maxWaitingAlerts)}
 }
 
 // Add adds an alert, without waiting. If too many alerts of its container wait, Add counts it as lost, and the database
 // later gets an alert that reports the number. The queues of sinks are separate.
-func (a *Alerts) Add(one alert.Alert) {
+func (a *AlertQueue) Add(one alert.Alert) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	origin := one.Origin()
@@ -44,7 +44,7 @@ func (a *Alerts) Add(one alert.Alert) {
 }
 
 // Lost returns the number of alerts that are missing from the database.
-func (a *Alerts) Lost() uint64 {
+func (a *AlertQueue) Lost() uint64 {
 	if a == nil {
 		return 0
 	}
@@ -54,7 +54,7 @@ func (a *Alerts) Lost() uint64 {
 }
 
 // save puts the waiting alerts into the database. After an error, they stay in the queue.
-func (a *Alerts) save(ctx context.Context, d *database) error {
+func (a *AlertQueue) save(ctx context.Context, d *database) error {
 	if a == nil {
 		return nil
 	}
@@ -76,12 +76,12 @@ func (a *Alerts) save(ctx context.Context, d *database) error {
 }
 
 // take takes all waiting alerts, including those that report lost ones.
-func (a *Alerts) take() (all []alert.Alert) {
+func (a *AlertQueue) take() (all []alert.Alert) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, d := range a.room.Notices() {
-		a.room.ForceReserve(fair.Source{Key: fair.Own}, 1)
-		a.waiting.Push(fair.Own, alert.NewDropped(d.ID, alert.Dropped{
+		a.room.ForceReserve(fairqueue.Source{Key: fairqueue.Own}, 1)
+		a.waiting.Push(fairqueue.Own, alert.NewDropped(d.ID, alert.Dropped{
 			Sink: "database", Count: d.Count, From: d.From, To: d.To, ContainerID: d.Source.Key, Container: d.Source.Title,
 		}))
 	}

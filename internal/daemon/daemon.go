@@ -43,7 +43,7 @@ type Options struct {
 	// Every is the interval between saves. Recorded data stays in the kernel until it is saved.
 	Every time.Duration
 	// Alerts is the queue of alerts for the database; nil for none.
-	Alerts *Alerts
+	Alerts *AlertQueue
 	// Rules reports whether rules evaluate the recorded checks.
 	Rules bool
 	// Report is called with an alert when something could not be recorded. It must not block.

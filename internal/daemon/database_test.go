@@ -303,7 +303,7 @@ func TestAlertsThatDoNotFitAreCounted(t *testing.T) {
 	d := newTestDatabase(t)
 	d.fallback.path = ""
 	defer d.makeReadOnly()()
-	alerts := NewAlerts(zap.NewNop())
+	alerts := NewAlertQueue(zap.NewNop())
 	for range 3 {
 		for range maxWaitingAlerts / 2 {
 			alerts.Add(alert.Alert{})

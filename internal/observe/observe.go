@@ -250,7 +250,7 @@ func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 	unconfirmed := o.assignIDs(snapshot.Containers)
 	sources := profile.Sources{
 		Infos: o.fromEngine.infos, NewContainers: o.fromEngine.newContainers, Unconfirmed: unconfirmed, EngineErrors: o.unknownReasons(snapshot.Containers),
-		Files: o.files.capabilities, Walks: o.files.paths.walks, Unresponsive: o.lookups.Unresponsive(), CallsSince: o.seccompCalls.since, Exits: o.fromEngine.exits, Stops: o.fromEngine.stops,
+		Files: o.files.capabilities, Walks: o.files.paths.walks, Unresponsive: o.lookups.Unresponsive(), SeccompCallsSince: o.seccompCalls.since, Exits: o.fromEngine.exits, Stops: o.fromEngine.stops,
 		KeptLabels: o.keptLabels, Last: o.last,
 	}
 	return profile.New(profile.Record(snapshot, o.observation, sources)...)

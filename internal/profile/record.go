@@ -35,9 +35,9 @@ type Sources struct {
 	Walks map[PathQuery]kernel.PathWalk
 	// Unresponsive are the cgroups of the containers whose file systems did not answer.
 	Unresponsive map[uint64]bool
-	// CallsSince is the time, by container ID, since which capmon has recorded the system calls that the container's
-	// seccomp profile allows only with a capability.
-	CallsSince map[string]time.Time
+	// SeccompCallsSince is the time, by container ID, since which capmon has recorded the system calls that the
+	// container's seccomp profile allows only with a capability.
+	SeccompCallsSince map[string]time.Time
 	// Exits has the exits of the first processes, by container ID, in order of time.
 	Exits map[string][]container.Exit
 	// Stops has the times at which the engine began to stop a container, by container ID, in order.
@@ -79,7 +79,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		run.markSignalsAtStop(sources.Stops[seen.ID])
 		run.Container.Unconfirmed = sources.Unconfirmed[seen.Cgroup]
 		run.EngineError = sources.EngineErrors[seen.ID]
-		run.addSeccompNeeds(seen, info.Seccomp, sources.CallsSince[seen.ID])
+		run.addSeccompNeeds(seen, info.Seccomp, sources.SeccompCallsSince[seen.ID])
 		run.addUncheckedNeeds(seen)
 		if sources.Unresponsive[seen.Cgroup] {
 			run.Incomplete = append(run.Incomplete, "this container's file system did not answer: capmon does not know the files that it used and the file capabilities of its programs")

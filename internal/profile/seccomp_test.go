@@ -23,9 +23,9 @@ func recordWith(t *testing.T, profile *seccomp.Profile, since time.Time, change 
 		change(&c)
 	}
 	runs := Record(snapshot(c), observation, Sources{
-		Infos:      map[string]container.Info{id: {ID: id, Seccomp: profile}},
-		CallsSince: map[string]time.Time{id: since},
-		Last:       capability.CheckpointRestore,
+		Infos:             map[string]container.Info{id: {ID: id, Seccomp: profile}},
+		SeccompCallsSince: map[string]time.Time{id: since},
+		Last:              capability.CheckpointRestore,
 	})
 	return runs[0]
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/fair"
+	"github.com/capmon/capmon/internal/fairqueue"
 	"github.com/capmon/capmon/internal/uses"
 )
 
@@ -40,7 +40,7 @@ func TestTemplateOfAlertsAndNotices(t *testing.T) {
 	}{
 		{messageOf(numberedAlert(3)), `{"text": "web-3 opened a raw socket &lt;&amp;&gt;", "c": "web-3", "dropped": 0}`},
 		{
-			noticeOf("chat", fair.Dropped{ID: "x", Count: 7, From: now, To: now.Add(time.Minute)}),
+			noticeOf("chat", fairqueue.Dropped{ID: "x", Count: 7, From: now, To: now.Add(time.Minute)}),
 			`{"text": "7 alerts were dropped between 2026-01-02T03:04:05Z and 2026-01-02T03:05:05Z: too many waited for the sink chat", "c": "", "dropped": 7}`,
 		},
 	} {

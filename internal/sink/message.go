@@ -11,7 +11,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/fair"
+	"github.com/capmon/capmon/internal/fairqueue"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
@@ -63,18 +63,18 @@ func oneLine(summary string) string {
 }
 
 // noticeOf returns the notice to a sink that alerts of a container were dropped.
-func noticeOf(sink string, d fair.Dropped) Message {
+func noticeOf(sink string, d fairqueue.Dropped) Message {
 	return messageOf(alert.NewDropped(d.ID, alert.Dropped{
 		Sink: sink, Count: d.Count, From: d.From, To: d.To, ContainerID: d.Source.Key, Container: d.Source.Title,
 	}))
 }
 
 // origin returns the same as [alert.Alert.Origin], for a message that an earlier process left in the spool.
-func (m Message) origin() fair.Source {
+func (m Message) origin() fairqueue.Source {
 	if m.Use == nil {
-		return fair.Source{Key: fair.Own}
+		return fairqueue.Source{Key: fairqueue.Own}
 	}
-	return fair.Source{Key: m.Use.Container.ID, Title: m.Use.Container.Title()}
+	return fairqueue.Source{Key: m.Use.Container.ID, Title: m.Use.Container.Title()}
 }
 
 // encode returns the line of JSON in which a message is stored and sent. Control characters are escaped.
@@ -146,7 +146,7 @@ func examples() []Message {
 	return []Message{
 		messageOf(alert.New(`a "rule"`, alert.Warning, `somebody's "raw" socket <&> \`, 1, use)),
 		messageOf(alert.NewLoss(now, "1 check was lost", alert.Loss{Since: now, Lost: monitor.Losses{Checks: 1}, Container: use.Container})),
-		noticeOf("example", fair.Dropped{ID: "example", Source: fair.Source{Title: `we"b`}, Count: 1, From: now, To: now}),
+		noticeOf("example", fairqueue.Dropped{ID: "example", Source: fairqueue.Source{Title: `we"b`}, Count: 1, From: now, To: now}),
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/fair"
+	"github.com/capmon/capmon/internal/fairqueue"
 	"github.com/capmon/capmon/internal/spool"
 )
 
@@ -192,11 +192,11 @@ func (s *Sinks) newLoop(name string) (*sendLoop, error) {
 	l := &sendLoop{name: name, log: s.log.With(zap.String("sink", name)), finishing: make(chan struct{})}
 	options := spool.Options{
 		MaxSize: s.spool.MaxSize, Log: l.log,
-		Notice: func(d fair.Dropped) []byte { return noticeOf(name, d).encode() },
-		Source: func(record []byte) fair.Source {
+		Notice: func(d fairqueue.Dropped) []byte { return noticeOf(name, d).encode() },
+		Source: func(record []byte) fairqueue.Source {
 			m, err := decodeMessage(record)
 			if err != nil {
-				return fair.Source{} // decode removes it as rejected
+				return fairqueue.Source{} // decode removes it as rejected
 			}
 			return m.origin()
 		},

@@ -1,6 +1,6 @@
-// Package spool implements a bounded queue of records, on disk or in memory. Records that do not fit are dropped
-// and counted. The queue returns records of each source in turn, and no source can use the space of the others
-// (package fair). Adding a record never waits.
+// Package spool implements a bounded queue of records, on disk or in memory. Records that do not fit are dropped and
+// counted. The queue returns records of each source in turn, and no source can use the space of the others (package
+// fairqueue). Adding a record never waits.
 package spool
 
 import (
@@ -18,7 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/atomicfile"
-	"github.com/capmon/capmon/internal/fair"
+	"github.com/capmon/capmon/internal/fairqueue"
 	"github.com/capmon/capmon/internal/printable"
 )
 
@@ -44,9 +44,9 @@ type Options struct {
 	// replace earlier records.
 	MaxSize int64
 	// Notice returns a record that reports dropped records.
-	Notice func(fair.Dropped) []byte
+	Notice func(fairqueue.Dropped) []byte
 	// Source returns the source of a record that an earlier process left.
-	Source func([]byte) fair.Source
+	Source func([]byte) fairqueue.Source
 	// Log is the logger for errors.
 	Log *zap.Logger
 }
@@ -70,11 +70,11 @@ type Queue struct {
 	unmoved bool       // compacting the disk failed
 
 	mu       sync.Mutex
-	staged   fair.Queue[*item] // not yet on the disk
-	stored   fair.Queue[*item] // ready for Next
-	lent     []*item           // returned by Next and not yet removed
-	writing  int               // number of records that are being written
-	room     *fair.Room
+	staged   fairqueue.Queue[*item] // not yet on the disk
+	stored   fairqueue.Queue[*item] // ready for Next
+	lent     []*item                // returned by Next and not yet removed
+	writing  int                    // number of records that are being written
+	room     *fairqueue.Room
 	unsaved  bool // the counts of dropped records on disk are out of date
 	failing  bool // the last write to the disk failed
 	finished bool // no more records are added
@@ -88,12 +88,12 @@ type Queue struct {
 // Open opens a queue with the records that an earlier process left in its directory.
 func Open(options Options) (*Queue, error) {
 	q := &Queue{
-		options: options, room: fair.NewRoom(options.MaxSize),
+		options: options, room: fairqueue.NewRoom(options.MaxSize),
 		wake: make(chan struct{}, 1), ready: make(chan struct{}, 1),
 		closing: make(chan struct{}), written: make(chan struct{}),
 	}
 	if options.Directory != "" {
-		q.room = fair.NewRoom(options.MaxSize / segments * waitingShare)
+		q.room = fairqueue.NewRoom(options.MaxSize / segments * waitingShare)
 		if err := q.openDisk(); err != nil {
 			return nil, fmt.Errorf("opening the spool: %w", err)
 		}
@@ -121,16 +121,16 @@ func (q *Queue) openDisk() error {
 	}
 	q.disk = d
 	for _, it := range waiting {
-		q.room.ForceReserve(fair.Source{Key: it.key}, it.size)
+		q.room.ForceReserve(fairqueue.Source{Key: it.key}, it.size)
 		q.stored.Push(it.key, it)
 	}
 	text, err := readSealed(q.droppedFile())
 	if err != nil || text == nil {
 		return err
 	}
-	var rows []fair.Dropped
+	var rows []fairqueue.Dropped
 	if text[0] != '[' { // written by an earlier version
-		rows = make([]fair.Dropped, 1)
+		rows = make([]fairqueue.Dropped, 1)
 		err = json.Unmarshal(text, &rows[0])
 	} else {
 		err = json.Unmarshal(text, &rows)
@@ -144,7 +144,7 @@ func (q *Queue) droppedFile() string { return filepath.Join(q.options.Directory,
 // Add adds a record of a source if it fits, and otherwise counts it as dropped at the given time. It reports
 // whether the record was added. It does not wait. It calls encode only if the record may fit. A record must not
 // contain line feeds.
-func (q *Queue) Add(source fair.Source, at time.Time, encode func() []byte) bool {
+func (q *Queue) Add(source fairqueue.Source, at time.Time, encode func() []byte) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer signal(q.wake)
@@ -186,13 +186,13 @@ func (q *Queue) admitNotices() {
 	}
 }
 
-func (q *Queue) stageNotices(all []fair.Dropped) {
+func (q *Queue) stageNotices(all []fairqueue.Dropped) {
 	for _, d := range all {
 		q.options.Log.Error("alerts of a container were dropped", zap.String("container", printable.Text(d.Source.Title)),
 			zap.Uint64("dropped", d.Count), zap.Time("from", d.From), zap.Time("to", d.To))
 		data := q.options.Notice(d)
-		q.room.ForceReserve(fair.Source{Key: fair.Own}, size(data))
-		q.stage(fair.Own, data)
+		q.room.ForceReserve(fairqueue.Source{Key: fairqueue.Own}, size(data))
+		q.stage(fairqueue.Own, data)
 		q.unsaved = true
 	}
 }

@@ -15,14 +15,14 @@ import (
 
 	"go.uber.org/zap/zaptest"
 
-	"github.com/capmon/capmon/internal/fair"
+	"github.com/capmon/capmon/internal/fairqueue"
 )
 
 func open(t *testing.T, directory string, maxSize int64) *Queue {
 	t.Helper()
 	q, err := Open(Options{
 		Directory: directory, MaxSize: maxSize, Log: zaptest.NewLogger(t),
-		Notice: func(d fair.Dropped) []byte { return fmt.Appendf(nil, "dropped %d", d.Count) },
+		Notice: func(d fairqueue.Dropped) []byte { return fmt.Appendf(nil, "dropped %d", d.Count) },
 		Source: source,
 	})
 	if err != nil {
@@ -33,12 +33,12 @@ func open(t *testing.T, directory string, maxSize int64) *Queue {
 
 // source returns the first word of a record as its source. Records of one word, and those that begin with
 // "record", have the source "".
-func source(data []byte) fair.Source {
+func source(data []byte) fairqueue.Source {
 	word, rest, _ := strings.Cut(string(data), " ")
 	if word == "record" || rest == "" {
 		word = ""
 	}
-	return fair.Source{Key: word, Title: word}
+	return fairqueue.Source{Key: word, Title: word}
 }
 
 func add(q *Queue, text string) bool {

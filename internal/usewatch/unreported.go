@@ -63,13 +63,13 @@ func (s *containerState) markReported(use uses.Use) {
 
 // add adds the uses of a change. It skips uses that are not wanted.
 func (s *containerState) add(change monitor.Delta, wanted func(uses.Use) bool) {
-	for _, part := range partsOf(change.Before) {
-		if use := repeatedUse(change, part.meaning); wanted(use) {
+	for _, part := range classifiedCounts(change.Before) {
+		if use := repeatedUse(change, part.classifiedUse); wanted(use) {
 			s.of(keyOf(use)).unreported -= int64(part.count)
 		}
 	}
-	for _, part := range partsOf(change.Now) {
-		use := repeatedUse(change, part.meaning)
+	for _, part := range classifiedCounts(change.Now) {
+		use := repeatedUse(change, part.classifiedUse)
 		if !wanted(use) {
 			continue
 		}
@@ -125,27 +125,27 @@ func (s *containerState) id() string {
 	return ""
 }
 
-// part is the number of checks with one meaning.
-type part struct {
-	meaning
+// classifiedCount is the number of checks that are one classified use.
+type classifiedCount struct {
+	classifiedUse
 	count uint64
 }
 
-// partsOf returns the meanings of a check, with their numbers of checks.
-func partsOf(check monitor.Check) (all []part) {
+// classifiedCounts returns the classified uses of a check, with their numbers of checks.
+func classifiedCounts(check monitor.Check) (all []classifiedCount) {
 	for _, outcome := range classify.Outcomes(check) {
-		all = append(all, part{meaning{check.Capability, check.Answer.Granted(), outcome.Verdict, false}, outcome.Count})
+		all = append(all, classifiedCount{classifiedUse{check.Capability, check.Answer.Granted(), outcome.Verdict, false}, outcome.Count})
 	}
-	for _, implicit := range implicitMeanings(check) {
-		all = append(all, part{implicit, check.Count})
+	for _, implicit := range implicitUses(check) {
+		all = append(all, classifiedCount{implicit, check.Count})
 	}
 	return all
 }
 
-// repeatedUse returns the latest use with a meaning, with the details that the counts have. Of the process, only the
-// name is known: the kernel's entry has the other details of the first process.
-func repeatedUse(change monitor.Delta, meaning meaning) uses.Use {
-	use := newUse(change.ID, change.Now, meaning)
+// repeatedUse returns the latest use of its kind, with the details that the counts have. Of the process, only the name
+// is known: the kernel's entry has the other details of the first process.
+func repeatedUse(change monitor.Delta, classified classifiedUse) uses.Use {
+	use := newUse(change.ID, change.Now, classified)
 	use.Time = change.Now.Last
 	use.Process = uses.Process{Program: change.Now.Program, Others: change.Now.Folding != monitor.Unfolded, Parents: []uses.Parent{}}
 	return use
@@ -174,8 +174,10 @@ func (w *Watcher) HandleChanges(observer *observe.Observer, changes []monitor.De
 
 // addChange adds a change to the state of its container, if any use in it is wanted.
 func (w *Watcher) addChange(change monitor.Delta) {
-	wanted := func(p part) bool { return w.options.Selection.wantsUse(repeatedUse(change, p.meaning)) }
-	if !slices.ContainsFunc(append(partsOf(change.Before), partsOf(change.Now)...), wanted) {
+	wanted := func(p classifiedCount) bool {
+		return w.options.Selection.wantsUse(repeatedUse(change, p.classifiedUse))
+	}
+	if !slices.ContainsFunc(append(classifiedCounts(change.Before), classifiedCounts(change.Now)...), wanted) {
 		return
 	}
 	w.mu.Lock()
@@ -244,8 +246,8 @@ func (w *Watcher) HandleReported(_ *observe.Observer, changes []monitor.Delta) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, change := range changes {
-		for _, part := range partsOf(change.Now) {
-			t := w.state(change.Cgroup).of(keyOf(repeatedUse(change, part.meaning)))
+		for _, part := range classifiedCounts(change.Now) {
+			t := w.state(change.Cgroup).of(keyOf(repeatedUse(change, part.classifiedUse)))
 			t.reported, t.since = true, change.Now.Last
 		}
 	}

@@ -81,7 +81,7 @@ func TestUnreportedUsesAreThoseWithoutALine(t *testing.T) {
 // Of the process of a later use, only what all processes of the pattern share is known.
 func TestLaterUsesHaveNoDetailsOfTheFirstProcess(t *testing.T) {
 	change := again([2]uint64{}, [2]uint64{3}, func(c *monitor.Check) { c.UID = 1000 })
-	use := repeatedUse(change, partsOf(change.Now)[0].meaning)
+	use := repeatedUse(change, classifiedCounts(change.Now)[0].classifiedUse)
 	if p := use.Process; p.Program != "ping" || p.PID != 0 || p.User != nil || p.Executable != "" || !use.Time.Equal(change.Now.Last) {
 		t.Errorf("%+v", use)
 	}

@@ -115,7 +115,7 @@ func TestMissingProfilesCauseWarnings(t *testing.T) {
 	}
 }
 
-func TestTrialsOfRules(t *testing.T) {
+func TestRulesWithRecordedProfiles(t *testing.T) {
 	const burst = "answer: denied, burst: "
 	for rule, want := range map[string]string{
 		"capabilities: [MKNOD]":                                                       "passed",
@@ -141,12 +141,12 @@ func TestTrialsOfRules(t *testing.T) {
 		if _, err := file.LoadProfiles(); err != nil {
 			t.Fatal(err)
 		}
-		trial := Test(file, profile.New(run()))
+		result := Test(file, profile.New(run()))
 		var got []string
-		if trial.Passed {
+		if result.Passed {
 			got = append(got, "passed")
 		}
-		for _, use := range trial.Rules[0].Uses {
+		for _, use := range result.Rules[0].Uses {
 			text := string(use.Outcome)
 			if use.Exception > 0 {
 				text += fmt.Sprint(" ", use.Exception)
@@ -163,7 +163,7 @@ func TestTrialsOfRules(t *testing.T) {
 	}
 }
 
-func TestATrialInText(t *testing.T) {
+func TestResultInText(t *testing.T) {
 	file := parsed(t, "rules:\n  - {name: raw, raw-socket: true, except: [{images: [nginx]}]}\n  - {name: x y, answer: denied}\n  - {name: never, capabilities: [BPF]}\n  - {name: perhaps, executables: [/a]}\n")
 	hostile := run(func(r *profile.Run) { r.Container.Name = "we\x1bb"; r.Uses = r.Uses[1:3] })
 	var text strings.Builder

@@ -124,14 +124,14 @@ func TestOnlyTheEngineOrTheIDSelectsAContainer(t *testing.T) {
 // If only some denials mattered, those decide. An implicit need of the system call is a use of its own.
 func TestMeaningsOfACheck(t *testing.T) {
 	check := ping(func(c *monitor.Check) { c.Overruled, c.Forbidden, c.Count, c.Answer = 2, 1, 3, monitor.NotHeld })
-	if all := meanings(check); len(all) != 1 || all[0].verdict.Class != classify.Denied || all[0].granted {
+	if all := classifiedUses(check); len(all) != 1 || all[0].verdict.Class != classify.Denied || all[0].granted {
 		t.Errorf("one denial mattered: %+v", all)
 	}
 	check = ping(func(c *monitor.Check) {
 		c.Capability, c.Stack = capability.SysAdmin, []string{"ns_capable", "map_write"}
 		c.Call = syscalls.Call{Arch: syscalls.NativeArch(), Nr: unix.SYS_WRITE, HasArgs: true, Args: [6]uint64{1, monitor.RootMapped}}
 	})
-	all := meanings(check)
+	all := classifiedUses(check)
 	if len(all) != 2 || all[1].capability != capability.Setfcap || all[1].verdict.Class != classify.Implicit || !all[1].granted {
 		t.Errorf("a user namespace map with root: %+v", all)
 	}

@@ -59,19 +59,19 @@ func Outcomes() []Outcome { return []Outcome{Alerts, Unsure, Allowed} }
 // Test tests rules, whose profiles are loaded, with a recorded profile. It reports whether the rules would have
 // alerted, but not how often.
 func Test(file File, p profile.Profile) TestResult {
-	trial := TestResult{Schema: 2, Passed: true}
+	result := TestResult{Schema: 2, Passed: true}
 	for i := range file.Rules {
 		rule := &file.Rules[i]
-		tried := RuleResult{Rule: rule.Name, Line: rule.Line, Uses: []UseResult{}}
+		ruleResult := RuleResult{Rule: rule.Name, Line: rule.Line, Uses: []UseResult{}}
 		for _, run := range p.Runs {
-			tried.Uses = append(tried.Uses, rule.test(run)...)
+			ruleResult.Uses = append(ruleResult.Uses, rule.test(run)...)
 		}
-		for _, use := range tried.Uses {
-			trial.Passed = trial.Passed && use.Outcome == Allowed
+		for _, use := range ruleResult.Uses {
+			result.Passed = result.Passed && use.Outcome == Allowed
 		}
-		trial.Rules = append(trial.Rules, tried)
+		result.Rules = append(result.Rules, ruleResult)
 	}
-	return trial
+	return result
 }
 
 // test tests the rule with a run.
@@ -83,35 +83,35 @@ func (r *Rule) test(run profile.Run) (all []UseResult) {
 		if j.alerts == no && j.allowed < 0 {
 			continue
 		}
-		tried := UseResult{
+		useResult := UseResult{
 			Outcome: Alerts, Unsure: j.unsure, Container: run.Container, Use: run.Uses[i],
 			Summary: (&Rule{Profiles: r.Profiles}).summary(match{use: use}, use.Count),
 		}
 		switch {
 		case j.allowed >= 0:
-			tried.Outcome, tried.Unsure, tried.Exception = Allowed, "", j.allowed+1
+			useResult.Outcome, useResult.Unsure, useResult.Exception = Allowed, "", j.allowed+1
 		case j.alerts == perhaps:
-			tried.Outcome = Unsure
+			useResult.Outcome = Unsure
 		}
-		if tried.Outcome != Allowed {
+		if useResult.Outcome != Allowed {
 			burst = append(burst, run.Uses[i])
 		}
-		all = append(all, tried)
+		all = append(all, useResult)
 	}
 	if r.Burst == nil {
 		return all
 	}
 	isBurst := r.Burst.matches(burst)
 	kept := all[:0]
-	for _, tried := range all {
+	for _, useResult := range all {
 		switch {
-		case tried.Outcome == Allowed:
+		case useResult.Outcome == Allowed:
 		case isBurst == no:
 			continue
 		case isBurst == perhaps:
-			tried.Outcome, tried.Unsure = Unsure, firstOf(tried.Unsure, "a profile does not contain the times of all uses")
+			useResult.Outcome, useResult.Unsure = Unsure, firstOf(useResult.Unsure, "a profile does not contain the times of all uses")
 		}
-		kept = append(kept, tried)
+		kept = append(kept, useResult)
 	}
 	return kept
 }
@@ -163,7 +163,7 @@ func recordedUses(run profile.Run) []uses.Use {
 	return all
 }
 
-// WriteText writes the trial as text.
+// WriteText writes the result as text.
 func (t TestResult) WriteText(out io.Writer) error {
 	var text strings.Builder
 	for _, rule := range t.Rules {

@@ -1,6 +1,6 @@
-// Package fair shares a queue among sources, which are containers. The sources take turns, and each leaves room for the
-// others.
-package fair
+// Package fairqueue shares a queue among sources, which are containers. The sources take turns, and each leaves room
+// for the others.
+package fairqueue
 
 // Own is the key of capmon's own messages. It cannot be a container's: container IDs are hexadecimal.
 const Own = "capmon"

@@ -27,17 +27,17 @@ func keyOf(use uses.Use) useKey {
 	return useKey{use.Capability, use.Class, use.Granted, use.Nested, use.Family, use.Process.Program, call, use.Site}
 }
 
-// meaning is a capability that a check needs, or that its system call needs implicitly, with its verdict.
-type meaning struct {
+// classifiedUse is a capability that a check needs, or that its system call needs implicitly, with its verdict.
+type classifiedUse struct {
 	capability capability.Capability
 	granted    bool
 	verdict    classify.Verdict
 	implicit   bool // another capability than that of the check
 }
 
-// meanings returns the meanings of a check: its own, and the implicit needs of its system call. If only some of its
-// denials mattered, the result has the verdict of these denials.
-func meanings(check monitor.Check) []meaning {
+// classifiedUses returns the classified uses of a check: its own, and the implicit needs of its system call. If only
+// some of its denials mattered, the result has the verdict of these denials.
+func classifiedUses(check monitor.Check) []classifiedUse {
 	outcomes := classify.Outcomes(check)
 	verdict := outcomes[0].Verdict
 	for _, outcome := range outcomes {
@@ -46,14 +46,14 @@ func meanings(check monitor.Check) []meaning {
 			break
 		}
 	}
-	return append([]meaning{{check.Capability, check.Answer.Granted(), verdict, false}}, implicitMeanings(check)...)
+	return append([]classifiedUse{{check.Capability, check.Answer.Granted(), verdict, false}}, implicitUses(check)...)
 }
 
-// implicitMeanings returns the implicit needs of the system call of a check.
-func implicitMeanings(check monitor.Check) (all []meaning) {
+// implicitUses returns the implicit needs of the system call of a check.
+func implicitUses(check monitor.Check) (all []classifiedUse) {
 	for _, need := range classify.ImplicitNeeds(check) {
 		for _, c := range need.Capabilities.Sorted() {
-			all = append(all, meaning{c, need.Class != classify.Denied, need.Verdict, true})
+			all = append(all, classifiedUse{c, need.Class != classify.Denied, need.Verdict, true})
 		}
 	}
 	return all
@@ -62,8 +62,8 @@ func implicitMeanings(check monitor.Check) (all []meaning) {
 // usesOf returns the uses that a check stands for.
 func usesOf(distinct observe.DistinctCheck, check monitor.Check) []uses.Use {
 	var all []uses.Use
-	for _, meaning := range meanings(check) {
-		use := newUse(distinct.ID, check, meaning)
+	for _, classified := range classifiedUses(check) {
+		use := newUse(distinct.ID, check, classified)
 		use.Time, use.Late, use.First, use.Count, use.Process = check.First, distinct.Late, true, 1, process(distinct)
 		all = append(all, use)
 	}
@@ -71,21 +71,21 @@ func usesOf(distinct observe.DistinctCheck, check monitor.Check) []uses.Use {
 }
 
 // newUse returns a use with what the kernel's key of the check has.
-func newUse(id string, check monitor.Check, meaning meaning) uses.Use {
+func newUse(id string, check monitor.Check, classified classifiedUse) uses.Use {
 	use := uses.Use{
 		Schema:     uses.Schema,
 		Container:  uses.ContainerRef{ID: id},
-		Capability: meaning.capability,
-		Class:      meaning.verdict.Class,
-		Granted:    meaning.granted,
+		Capability: classified.capability,
+		Class:      classified.verdict.Class,
+		Granted:    classified.granted,
 		Nested:     check.Nested,
 		Call:       check.Call.String(),
-		Site:       meaning.verdict.Site,
+		Site:       classified.verdict.Site,
 		Stack:      append([]string{}, check.Stack...), // in JSON never null
-		Reason:     meaning.verdict.Reason,
-		Unsure:     meaning.verdict.Unsure,
+		Reason:     classified.verdict.Reason,
+		Unsure:     classified.verdict.Unsure,
 	}
-	if !meaning.implicit {
+	if !classified.implicit {
 		use.Family = uses.RawSocketOf(check.Capability, check.Stack)
 		use.RawSocket = use.Family != ""
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -17,6 +18,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/monitor"
@@ -256,11 +258,13 @@ func admitsSkips(t *testing.T, got *seen) {
 // of a check: after tp_btf, but before fexit and the end of the system call.
 func (s *seen) withoutSetup() { s.Checks, s.Setup = s.Checks-s.Setup, 0 }
 
-// agreed returns the parts of one observation that must agree with another. The number of checks and the uses at the
-// start must agree only if neither observation lacks checks.
+// agreed returns the parts of one observation that must agree with another. The number of checks, the uses at the start
+// and the checks of the runtime setup must agree only if neither observation lacks checks.
 func agreed(one, other seen) seen {
 	if one.Skipped || other.Skipped {
 		one.Checks, one.Setup, one.AtStart, one.Skipped = 0, 0, nil, false
+		one.Classes = maps.Clone(one.Classes)
+		delete(one.Classes, string(classify.Setup))
 	}
 	return one.timeless()
 }

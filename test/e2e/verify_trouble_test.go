@@ -323,7 +323,7 @@ func TestVerifyOnATerminal(t *testing.T) {
 	for _, text := range []string{
 		"\r\x1b[K    [--------------------] 0 of about 2  under its own flags …\r\x1b[Kcapmon:  1  under its own flags: exit status 0",
 		"\r\x1b[K    [##########----------] 2 of about 4  without SYS_CHROOT …\r\x1b[Kcapmon:  3  without SYS_CHROOT: exit status 1",
-		"\r\x1b[K    [###############-----] 3 of about 4  with SYS_CHROOT …",
+		"\r\x1b[K    [###############-----] 3 of about 4  again, with SYS_CHROOT …",
 	} {
 		awaitText(t, lines, text)
 	}

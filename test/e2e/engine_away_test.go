@@ -213,18 +213,18 @@ func TestEngineStartsLater(t *testing.T) {
 }
 
 // When the engine is back, capmon inspects the containers that started in the meantime, and observes their system calls
-// from then on.
+// from then on. The engine is the test's own: if a container of another test had SYS_NICE, capmon would already observe
+// these calls.
 func TestEngineIsAwayForAWhile(t *testing.T) {
 	t.Parallel()
-	engine := os.Getenv("DOCKER_HOST")
-	startSleeper(t, "old-name")
-	cable := newCable(t)
+	d := capmontest.StartDaemon(t)
+	d.Docker("run", "-d", "--name", "old-name", "bb", "sleep", "100000")
+	cable := newCableTo(t, d.Host)
 	observation := watchAt(t, cable.host(), "--log-level=debug")
 	cable.pullOut()
-	p := capmontest.StartPerformer(t, engine, "met-later", "--cap-add=SYS_NICE")
+	p := capmontest.StartPerformer(t, d.Host, "met-later", "--cap-add=SYS_NICE")
 	p.Do("chroot / true")
-	mustExecute(t, "docker", "rename", "old-name", "new-name")
-	t.Cleanup(func() { mustExecute(t, "docker", "rename", "new-name", "old-name") }) // the name for its removal
+	d.Docker("rename", "old-name", "new-name")
 	cable.plugIn()
 	observation.await("met-later")
 	observation.await("new-name")

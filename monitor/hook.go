@@ -545,16 +545,17 @@ func skippedRuns(programs []*ebpf.Program) (uint64, error) {
 	return sum, nil
 }
 
-func (a *attachedPrograms) allPrograms() []*ebpf.Program {
-	var all []*ebpf.Program
-	for _, program := range []*ebpf.Program{a.programs.CapmonFork, a.programs.CapmonExec, a.programs.CapmonExit,
-		a.programs.CapmonFexit, a.programs.CapmonTpBtf, a.programs.CapmonKprobe, a.programs.CapmonCapset, a.programs.CapmonCapsetKretprobe,
-		a.programs.CapmonPrctl, a.programs.CapmonPrctlKretprobe, a.programs.CapmonSysExit} {
-		if program != nil {
-			all = append(all, program)
+func (a *attachedPrograms) allPrograms() []*ebpf.Program { return firstCopies(a.programsByName) }
+
+// firstCopies returns the programs that are not fallbacks (bpf/preempt.h). It leaves out nil.
+func firstCopies(programs map[string]*ebpf.Program) []*ebpf.Program {
+	var first []*ebpf.Program
+	for name, program := range programs {
+		if program != nil && !strings.HasSuffix(name, fallbackSuffix) {
+			first = append(first, program)
 		}
 	}
-	return all
+	return first
 }
 
 // detach stops recording. The maps stay readable until close.

@@ -141,17 +141,6 @@ func freeze(directory string) error {
 	return err
 }
 
-// firstCopies returns the programs that are not fallbacks (bpf/preempt.h).
-func firstCopies(programs map[string]*ebpf.Program) []*ebpf.Program {
-	var first []*ebpf.Program
-	for name, program := range programs {
-		if program != nil && !strings.HasSuffix(name, fallbackSuffix) { // nil: it could not be opened
-			first = append(first, program)
-		}
-	}
-	return first
-}
-
 // carryOver reads all frozen recordings.
 func (m *Monitor) carryOver() error {
 	m.carriedOver = newCarriedOver()

@@ -17,6 +17,7 @@ import (
 	"github.com/capmon/capmon/internal/policy"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report/reporttest"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 func comparison(t *testing.T, sides [2]profile.Profile) compare.Comparison {
@@ -40,20 +41,7 @@ func comparisonText(t *testing.T, c compare.Comparison, format Format, options O
 // golden compares the files with testdata/DIR/NAME.txtar. go test -update writes this file.
 func golden(t *testing.T, dir, name string, files ...txtar.File) {
 	t.Helper()
-	path := filepath.Join("testdata", dir, name+".txtar")
-	got := txtar.Format(&txtar.Archive{Files: files})
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("differs from %s (go test -update writes it again):\n%s", path, diff)
-	}
+	testutil.Golden(t, filepath.Join("testdata", dir, name+".txtar"), txtar.Format(&txtar.Archive{Files: files}), *update)
 }
 
 func TestComparisons(t *testing.T) {

@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"path/filepath"
 	"regexp"
 	"testing"
 	"unicode"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/capmon/capmon/capability"
@@ -20,25 +18,13 @@ import (
 
 // TestProofs compares the proofs with testdata/proof/proofs.txtar. go test -update writes this file.
 func TestProofs(t *testing.T) {
-	got := &txtar.Archive{}
+	var got []txtar.File
 	cases := reporttest.Proofs()
 	for _, name := range []string{"minimal", "nothing needed", "not what was observed", "soft", "not proved", "hostile"} {
-		got.Files = append(got.Files, txtar.File{Name: name, Data: []byte(proofText(t, cases[name], Table))})
+		got = append(got, txtar.File{Name: name, Data: []byte(proofText(t, cases[name], Table))})
 	}
-	got.Files = append(got.Files, txtar.File{Name: "json", Data: []byte(proofText(t, cases["minimal"], JSON))})
-	path := filepath.Join("testdata", "proof", "proofs.txtar")
-	if *update {
-		if err := os.WriteFile(path, txtar.Format(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(txtar.Format(got))); diff != "" {
-		t.Error(diff)
-	}
+	got = append(got, txtar.File{Name: "json", Data: []byte(proofText(t, cases["minimal"], JSON))})
+	golden(t, "proof", "proofs", got...)
 }
 
 func proofText(t *testing.T, p profile.Proof, format Format) string {

@@ -46,26 +46,12 @@ func TestReports(t *testing.T) {
 			all, _ := rendered(t, p, Table, Options{All: true})
 			flags, notes := rendered(t, p, Flags, Options{})
 			asJSON, _ := rendered(t, p, JSON, Options{})
-			got := &txtar.Archive{Files: []txtar.File{
-				{Name: "table", Data: []byte(plain)},
-				{Name: "table --all", Data: []byte(all)},
-				{Name: "flags", Data: []byte(flags)},
-				{Name: "flags' notes", Data: []byte(notes)},
-				{Name: "json", Data: []byte(asJSON)},
-			}}
-			path := filepath.Join("testdata", name+".txtar")
-			if *update {
-				if err := os.WriteFile(path, txtar.Format(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(txtar.Format(got))); diff != "" {
-				t.Errorf("differs from %s (go test -update writes it again):\n%s", path, diff)
-			}
+			golden(t, "", name,
+				txtar.File{Name: "table", Data: []byte(plain)},
+				txtar.File{Name: "table --all", Data: []byte(all)},
+				txtar.File{Name: "flags", Data: []byte(flags)},
+				txtar.File{Name: "flags' notes", Data: []byte(notes)},
+				txtar.File{Name: "json", Data: []byte(asJSON)})
 		})
 	}
 	files, err := filepath.Glob("testdata/*.txtar")

@@ -8,20 +8,21 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/settings/settingstest"
 )
 
 func TestComposeSettings(t *testing.T) {
 	replica := func(id int, name, service, project string, needs capability.Set) profile.Run {
-		run := needing(id, name, needs)
+		run := settingstest.Needing(id, name, needs)
 		run.Container.Labels = map[string]string{"com.docker.compose.service": service, "com.docker.compose.project": project}
 		return run
 	}
-	task := needing(5, "shop_api.1.x", capability.Of(capability.Kill))
+	task := settingstest.Needing(5, "shop_api.1.x", capability.Of(capability.Kill))
 	task.Container.Labels = map[string]string{"com.docker.swarm.service.name": "shop_api", "com.docker.stack.namespace": "shop"}
 	runs := []profile.Run{
 		replica(1, "shop-web-1", "web", "shop", capability.Of(capability.NetRaw)),
 		replica(2, "shop-web-2", "web", "shop", capability.Of(capability.Setuid)),
-		needing(3, "true", 0), needing(4, "pinger", capability.Of(capability.NetRaw)), task,
+		settingstest.Needing(3, "true", 0), settingstest.Needing(4, "pinger", capability.Of(capability.NetRaw)), task,
 	}
 	text, notes, err := composeTarget().Settings(Containers(profile.New(runs...)), Absolute)
 	want := `services:
@@ -43,7 +44,7 @@ func TestComposeSettings(t *testing.T) {
 		t.Errorf("%v %v %s", err, notes, diff)
 	}
 	// A service that is needed nothing else than Docker's default for has no settings.
-	text, _, err = composeTarget().Settings(Containers(profile.New(needing(1, "web", capability.DockerDefault()))), Delta)
+	text, _, err = composeTarget().Settings(Containers(profile.New(settingstest.Needing(1, "web", capability.DockerDefault()))), Delta)
 	if err != nil || text != "services:\n  web: {}\n" {
 		t.Errorf("%v %q", err, text)
 	}
@@ -55,7 +56,7 @@ func TestComposeSettings(t *testing.T) {
 
 // Anyone can give a container the label of a service.
 func TestComposeServicesOfOtherImagesAreRejected(t *testing.T) {
-	web, other := needing(1, "web", 0), needing(2, "other", capability.Of(capability.SysAdmin))
+	web, other := settingstest.Needing(1, "web", 0), settingstest.Needing(2, "other", capability.Of(capability.SysAdmin))
 	other.Container.Image, other.Container.Labels = "other", map[string]string{"com.docker.compose.service": "web"}
 	if text, _, err := composeTarget().Settings(Containers(profile.New(web, other)), Absolute); err == nil {
 		t.Error(text)
@@ -63,7 +64,7 @@ func TestComposeServicesOfOtherImagesAreRejected(t *testing.T) {
 }
 
 func TestComposeListsAddUp(t *testing.T) {
-	run := needing(1, "web", 0)
+	run := settingstest.Needing(1, "web", 0)
 	run.Grants.Kernel = ptr(capability.DockerDefault().With(capability.SysTime))
 	_, notes, err := composeTarget().Settings(Containers(profile.New(run)), Absolute)
 	if err != nil || len(notes) != 1 || !strings.Contains(notes[0].Text, "may already have a cap_add in its compose file (SYS_TIME)") {
@@ -73,7 +74,7 @@ func TestComposeListsAddUp(t *testing.T) {
 
 // A list that is too short for one replica is too short for the service.
 func TestComposeServiceWithAnUnknownNeedIsLeftOut(t *testing.T) {
-	one, other := needing(1, "shop-web-1", 0), needing(2, "shop-web-2", capability.Of(63))
+	one, other := settingstest.Needing(1, "shop-web-1", 0), settingstest.Needing(2, "shop-web-2", capability.Of(63))
 	for _, run := range []*profile.Run{&one, &other} {
 		run.Container.Labels = map[string]string{"com.docker.compose.service": "web"}
 	}

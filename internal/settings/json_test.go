@@ -9,6 +9,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/settings/settingstest"
 )
 
 func TestNotesForFargate(t *testing.T) {
@@ -20,7 +21,7 @@ func TestNotesForFargate(t *testing.T) {
 		capability.Of(capability.BPF):       {Absolute: "ECS has no name for BPF", Delta: "ECS has no name for BPF"},
 	} {
 		for _, style := range []Style{Absolute, Delta} {
-			_, notes, err := ecsTarget().Settings(Containers(profile.New(needing(1, "web", needs))), style)
+			_, notes, err := ecsTarget().Settings(Containers(profile.New(settingstest.Needing(1, "web", needs))), style)
 			var texts []string
 			for _, note := range notes {
 				texts = append(texts, note.Text)

@@ -1,41 +1,23 @@
 package settings
 
 import (
-	"fmt"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/capmon/capmon/capability"
-	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/settings/settingstest"
 )
-
-var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func ptr[T any](value T) *T { return &value }
 
-// needing returns the run of a container with the number id that needs the set.
-func needing(id int, name string, needs capability.Set) profile.Run {
-	run := profile.Run{
-		ID:        fmt.Sprint("observation/", id),
-		Container: profile.Container{ID: strings.Repeat(fmt.Sprintf("%04x", id), 16), Name: name, Image: "app"},
-		Grants:    profile.Grants{Kernel: ptr(capability.DockerDefault())},
-		Started:   ptr(saturday.Add(time.Duration(id) * time.Second)), Ended: saturday.Add(time.Hour),
-	}
-	for _, c := range needs.Sorted() {
-		run.Uses = append(run.Uses, profile.UsePattern{Capability: c, Class: classify.Required, Granted: true, Count: 1})
-	}
-	return run
-}
-
 func TestLabelsAreUnique(t *testing.T) {
 	run := func(id int, name, image string) profile.Run {
-		r := needing(id, name, 0)
+		r := settingstest.Needing(id, name, 0)
 		r.Container.Image = image
 		return r
 	}
@@ -54,9 +36,9 @@ func TestLabelsAreUnique(t *testing.T) {
 }
 
 func TestNoSettingsWithoutAList(t *testing.T) {
-	unseen, unnamed := needing(1, "unseen", 0), needing(2, "newer", capability.Of(63, capability.Chown))
+	unseen, unnamed := settingstest.Needing(1, "unseen", 0), settingstest.Needing(2, "newer", capability.Of(63, capability.Chown))
 	unseen.Started = nil
-	all := Containers(profile.New(unseen, unnamed, needing(3, "web", capability.Of(capability.Chown))))
+	all := Containers(profile.New(unseen, unnamed, settingstest.Needing(3, "web", capability.Of(capability.Chown))))
 	for _, target := range Targets() {
 		text, _, err := target.Settings(all, Absolute)
 		if err != nil || text == "" || strings.Contains(text, "63") || strings.Contains(text, "newer") || strings.Contains(text, "unseen") {
@@ -77,7 +59,7 @@ func TestNoSettingsWithoutAList(t *testing.T) {
 }
 
 func TestDeltaRequiresKnownGrants(t *testing.T) {
-	run := needing(1, "web", 0)
+	run := settingstest.Needing(1, "web", 0)
 	run.Grants = profile.Grants{}
 	for _, target := range Targets() {
 		_, _, err := target.Settings(Containers(profile.New(run)), Delta)
@@ -92,7 +74,7 @@ func TestDeltaRequiresKnownGrants(t *testing.T) {
 }
 
 func TestNotesAboutCurrentSettings(t *testing.T) {
-	privileged, added, plain := needing(1, "p", 0), needing(2, "a", 0), needing(3, "n", 0)
+	privileged, added, plain := settingstest.Needing(1, "p", 0), settingstest.Needing(2, "a", 0), settingstest.Needing(3, "n", 0)
 	privileged.Grants.Privileged = true
 	added.Grants.Kernel = ptr(capability.DockerDefault().With(capability.SysTime).Without(capability.Kill))
 	all := Containers(profile.New(privileged, added, plain))
@@ -122,7 +104,7 @@ func TestErrorsForUnknownNamesListTheKnownOnes(t *testing.T) {
 }
 
 func TestHasName(t *testing.T) {
-	run := needing(0xabcd, "shop-web-1", 0)
+	run := settingstest.Needing(0xabcd, "shop-web-1", 0)
 	run.Container.Labels = map[string]string{"com.docker.compose.service": "web", "io.kubernetes.container.name": "front"}
 	c := Containers(profile.New(run))[0]
 	for name, want := range map[string]bool{

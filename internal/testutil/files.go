@@ -5,7 +5,26 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
+
+// Golden compares a file with the contents that it should have, or writes the file if update is true.
+func Golden(t testing.TB, path string, got []byte, update bool) {
+	t.Helper()
+	if update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("differs from %s (go test -update writes it again):\n%s", path, diff)
+	}
+}
 
 // SmallDisk mounts a separate file system of this size.
 func SmallDisk(t *testing.T, size string) (directory string) {

@@ -12,7 +12,6 @@ import (
 	"go/token"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -21,7 +20,6 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
-	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -36,6 +34,7 @@ import (
 	"github.com/capmon/capmon/internal/report/reporttest"
 	"github.com/capmon/capmon/internal/rules"
 	"github.com/capmon/capmon/internal/sink"
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
@@ -247,19 +246,7 @@ func collectComments(t *testing.T, dir string, comments map[string]string) {
 func TestPublishedSchemasAreUpToDate(t *testing.T) {
 	for name := range described {
 		path := filepath.Join(schemas, name+".schema.json")
-		got := generated(t, name)
-		if *update {
-			if err := os.WriteFile(path, got, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), string(got)); diff != "" {
-			t.Errorf("differs from %s (go test -update writes it again):\n%s", path, diff)
-		}
+		testutil.Golden(t, path, generated(t, name), *update)
 	}
 	files, err := filepath.Glob(schemas + "/*")
 	if err != nil || len(files) != len(described) {

@@ -14,6 +14,7 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
+	"github.com/capmon/capmon/internal/settings/settingstest"
 )
 
 func readPods(t *testing.T, text string) map[string]capability.Set {
@@ -75,7 +76,7 @@ func TestPodSecurityNotesAgreeWithKubernetes(t *testing.T) {
 	}
 	says := func(bits uint64) bool {
 		needs := capability.Set(bits).Intersect(capability.Known(lastKnown))
-		text, _, err := target.Settings(settings.Containers(profile.New(needing(1, "web", needs))), settings.Absolute)
+		text, _, err := target.Settings(settings.Containers(profile.New(settingstest.Needing(1, "web", needs))), settings.Absolute)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,14 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/capmon/capmon/capability"
-	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
+	"github.com/capmon/capmon/internal/settings/settingstest"
 )
 
 // readers read a target's text as the target does. They return what each container is granted, by its label in the text
@@ -29,41 +28,23 @@ var readers = map[string]func(t *testing.T, text string) map[string]capability.S
 
 const lastKnown = capability.CheckpointRestore
 
-var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
-
-func ptr[T any](value T) *T { return &value }
-
 // hostile are names that no engine allows, but that a forged profile may contain.
 var hostile = []string{
 	`"`, `'`, "a\nb: c", "# x", "*/ {", "\x1b[31mred", "${jndi}", "{{ 7*7 }}", strings.Repeat("x", 255), "ünï\u202ecode", "-->",
 	`web\`, "true", "web: --privileged", "\u009b31m", "\xff\xfe", "\r\n[Service]\r\nExecStart=/bin/sh", "---", "$(reboot)", "1.0", "café ☕",
 }
 
-// needing returns the run of a container with the number id that needs the set.
-func needing(id int, name string, needs capability.Set) profile.Run {
-	run := profile.Run{
-		ID:        fmt.Sprint("observation/", id),
-		Container: profile.Container{ID: strings.Repeat(fmt.Sprintf("%04x", id), 16), Name: name, Image: "app"},
-		Grants:    profile.Grants{Kernel: ptr(capability.DockerDefault())},
-		Started:   ptr(saturday.Add(time.Duration(id) * time.Second)), Ended: saturday.Add(time.Hour),
-	}
-	for _, c := range needs.Sorted() {
-		run.Uses = append(run.Uses, profile.UsePattern{Capability: c, Class: classify.Required, Granted: true, Count: 1})
-	}
-	return run
-}
-
 // several returns sets of containers whose settings are written together.
 func several() map[string][]profile.Run {
 	all := map[string][]profile.Run{
-		"one that needs nothing":    {needing(1, "web", 0)},
-		"one":                       {needing(1, "web", capability.Of(capability.NetRaw, capability.Setuid))},
-		"one that needs everything": {needing(1, "web", capability.Known(lastKnown))},
-		"one without a name":        {needing(1, "", capability.Of(capability.SysPtrace))},
-		"two":                       {needing(1, "web", capability.Of(capability.NetBindService)), needing(2, "db-1.x", capability.DockerDefault())},
+		"one that needs nothing":    {settingstest.Needing(1, "web", 0)},
+		"one":                       {settingstest.Needing(1, "web", capability.Of(capability.NetRaw, capability.Setuid))},
+		"one that needs everything": {settingstest.Needing(1, "web", capability.Known(lastKnown))},
+		"one without a name":        {settingstest.Needing(1, "", capability.Of(capability.SysPtrace))},
+		"two":                       {settingstest.Needing(1, "web", capability.Of(capability.NetBindService)), settingstest.Needing(2, "db-1.x", capability.DockerDefault())},
 	}
 	for i, name := range hostile {
-		run := needing(i+1, name, capability.Set(0x5a3c96<<i).Intersect(capability.Known(lastKnown)))
+		run := settingstest.Needing(i+1, name, capability.Set(0x5a3c96<<i).Intersect(capability.Known(lastKnown)))
 		all["hostile names"] = append(all["hostile names"], run)
 		if i < 8 { // alone, so that an unterminated name is noticed
 			all[fmt.Sprintf("the name %q", name)] = []profile.Run{run}
@@ -220,7 +201,7 @@ func TestListsHaveTheNeedsThatDockerHides(t *testing.T) {
 			list: capability.Of(capability.NetBindService), notes: []string{added, unknownEcho, reach, `start=53`, `"evil\n- x"`},
 		},
 	} {
-		run := needing(1, "web", test.needs)
+		run := settingstest.Needing(1, "web", test.needs)
 		run.Container.NetworkMode, run.LimitsSeen, run.Lifted = test.network, test.seen, test.lifted
 		for _, target := range settings.Targets() {
 			text, notes, err := target.Settings(settings.Containers(profile.New(run)), settings.Absolute)

@@ -33,6 +33,7 @@ type auditFlags struct {
 	withValues bool
 	duration   forFlag
 	thresholds audit.Thresholds
+	overview   overviewFlags
 }
 
 func newAudit(logging *logging) *cobra.Command {
@@ -42,8 +43,10 @@ func newAudit(logging *logging) *cobra.Command {
 		Short: "Audit containers against CIS Docker Benchmark 5.4: no unneeded capabilities",
 		Long: `audit compares the capabilities that each container of the Docker engine, running or
 not, is granted with the capabilities that it uses. The status is pass, fail, or manual
-if capmon cannot decide. For each container that does not pass, audit prints commands
-that fix it, or that find out what it needs.
+if capmon cannot decide. audit prints an overview with a line for each container, the
+gravest first. For a named container that does not pass, and with --details for each one,
+audit also prints the reasons, and commands that fix the container or find out what it
+needs.
 
 audit reads what the containers use from profiles that --save wrote (--profile), from
 an observation of the running containers (--for), from the database of capmon serve
@@ -57,6 +60,7 @@ prints the values: keep the output secret.
 
 The exit code is 1 if a container fails.`,
 		Example: `  sudo capmon audit
+  sudo capmon audit web
   sudo capmon audit --for 10m
   capmon audit --profile web.json web
   capmon audit --static -o sarif >capmon.sarif`,
@@ -65,6 +69,7 @@ The exit code is 1 if a container fails.`,
 	}
 	flags := cmd.Flags()
 	registerOutput(flags, &a.format, audit.Formats()...)
+	a.overview.register(flags)
 	flags.StringArrayVar(&a.files, "profile", nil, "read what the containers use from the profile in this `FILE`; may be repeated")
 	registerDB(flags, &a.input.db)
 	flags.BoolVar(&a.static, "static", false, "check only the grants, not what the containers use")
@@ -172,6 +177,14 @@ func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker) (prof
 	return observer.Profile()
 }
 
+// view returns what the table shows. It shows the details of named containers, and of an observation that is not saved.
+func (a *auditFlags) view(cmd *cobra.Command, names []string) audit.View {
+	return audit.View{
+		Details: a.overview.details || len(names) > 0 || a.duration > 0, Command: thisCommand(),
+		Width: a.overview.width(cmd), Color: colored(cmd),
+	}
+}
+
 // print audits the containers and prints the result.
 func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names []string, profiles []profile.Profile) error {
 	ctx := context.WithoutCancel(cmd.Context()) // Ctrl-C ends the observation, not the report
@@ -188,7 +201,7 @@ func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names [
 		options.Profile = &merged
 	}
 	result := audit.Of(subjects, options)
-	if err := audit.Write(cmd.OutOrStdout(), result, audit.Format(a.format.value), versionText()); err != nil {
+	if err := audit.Write(cmd.OutOrStdout(), result, audit.Format(a.format.value), versionText(), a.view(cmd, names)); err != nil {
 		return err
 	}
 	if result.Failed() {

@@ -41,7 +41,10 @@ func newProfile(logging *logging) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile [CONTAINER...] [flags] | capmon profile [flags] -- COMMAND [ARG...]",
 		Short: "Record containers and report the capabilities that they need",
-		Long: `profile prints the capabilities that each container needs, and where it uses them.
+		Long: `profile prints the capabilities that each container needs, and where it uses them. For
+several containers, it first prints an overview: one line for each container, the gravest
+first (capmon report --help explains the status). With --save, the overview suffices:
+capmon report prints the details of the saved profile.
 
 With a COMMAND, profile runs it and records every container that it creates or starts,
 from the container's first instruction. The requests of COMMAND to the Docker engine
@@ -150,11 +153,14 @@ func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, lo
 	}
 	selection := profile.New(runs...)
 	var saveErr error
+	var again []string
 	if p.save != "" {
-		saveErr = profile.Save(p.save, selection)
+		if saveErr = profile.Save(p.save, selection); saveErr == nil {
+			again = []string{"capmon", "report", p.save}
+		}
 	}
 	// Print the report even if the profile could not be saved.
-	return errors.Join(p.report.write(cmd, selection), saveErr)
+	return errors.Join(p.report.write(cmd, selection, again), saveErr)
 }
 
 // asSelection returns the filter as a selection.

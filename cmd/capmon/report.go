@@ -15,16 +15,22 @@ import (
 type reportFlags struct {
 	format        choiceFlag
 	all, anyStart bool
+	overview      overviewFlags
 }
 
 func (r *reportFlags) register(cmd *cobra.Command) {
 	registerOutput(cmd.Flags(), &r.format, report.Formats()...)
+	r.overview.register(cmd.Flags())
 	cmd.Flags().BoolVar(&r.anyStart, settings.EvenIfStartUnseen, false, "with -o flags: also print the lists of containers whose start capmon did not see")
 	cmd.Flags().BoolVar(&r.all, "all", false, "show every pattern of use, and the checks that do not count as use, with their class")
 }
 
-func (r *reportFlags) write(cmd *cobra.Command, p profile.Profile) error {
-	options := report.Options{All: r.all, AnyStart: r.anyStart, Color: colored(cmd)}
+// write prints a report. again is the command that prints it again; if there is none, the report has all details.
+func (r *reportFlags) write(cmd *cobra.Command, p profile.Profile, again []string) error {
+	options := report.Options{
+		All: r.all, AnyStart: r.anyStart, Color: colored(cmd),
+		Details: r.overview.details || len(again) == 0, Command: again, Width: r.overview.width(cmd),
+	}
 	return report.Write(cmd.OutOrStdout(), cmd.ErrOrStderr(), p, report.Format(r.format.value), options)
 }
 
@@ -42,8 +48,19 @@ func newReport() *cobra.Command {
 		Short: "Report the capabilities that containers need, from profiles or the database",
 		Long: `report adds profiles up and prints the sum: the capabilities that each container needs,
 and where it uses them. Without files, report reads the database. --container, --image
-and similar options select runs from files and from the database.`,
+and similar options select runs from files and from the database.
+
+For several containers, report prints an overview: one line for each container, the
+gravest first. A line with (+2) is for three containers of a service or image that an
+operator fixes together. --details adds the details of each container. The status is:
+
+  unused  the container has capabilities that it did not use
+  unsure  the observation is not sufficient, for example because capmon did not see the
+          start: a capability that looks unused (13?) may be needed
+  fits    the container used every capability that it has
+  proved  verify proved that the container needs every capability that it has`,
 		Example: `  capmon report web.json
+  capmon report --details web.json
   capmon report -o flags monday.json tuesday.json
   sudo capmon report --image nginx --since 7d`,
 		RunE: func(cmd *cobra.Command, files []string) error {
@@ -51,7 +68,7 @@ and similar options select runs from files and from the database.`,
 			if err != nil {
 				return err
 			}
-			return output.write(cmd, p)
+			return output.write(cmd, p, thisCommand())
 		},
 	}
 	output.register(cmd)

@@ -18,7 +18,7 @@ func (a Audit) Overview() overview.Overview {
 
 func (c *ContainerResult) row() overview.Row {
 	row := overview.Row{
-		Status: overview.Status(c.Status), Title: c.Name, Image: c.Image, Granted: c.Grants.Set, Privileged: c.Grants.Privileged,
+		Status: overview.Status(c.Status), Title: c.Name, Selector: c.Name, Image: c.Image, Granted: c.Grants.Set, Privileged: c.Grants.Privileged,
 	}
 	if o := c.Observation; o != nil && o.Runs > 0 {
 		row.Used, row.Unused = o.Used, o.Unused

@@ -28,8 +28,21 @@ const (
 // Formats returns the formats of [Write]. The first one is the default.
 func Formats() []Format { return []Format{Table, JSON, CSV, SARIF, JUnit, HTML, OSCAL} }
 
+// View contains the options of the format [Table].
+type View struct {
+	// Details adds the details of each container to the overview. The table of a single container always has them.
+	Details bool
+	// Command is the command that prints the same audit, as words; empty if there is none. The overview adds words for
+	// the details to it.
+	Command []string
+	// Width is the number of columns of the terminal; 0 for no limit.
+	Width int
+	// Color colors the statuses. Set it only for terminals.
+	Color bool
+}
+
 // Write writes an audit in a format. version is the version of capmon.
-func Write(out io.Writer, audit Audit, format Format, version string) error {
+func Write(out io.Writer, audit Audit, format Format, version string, view View) error {
 	switch format {
 	case JSON:
 		return writeJSON(out, audit)
@@ -44,7 +57,7 @@ func Write(out io.Writer, audit Audit, format Format, version string) error {
 	case OSCAL:
 		return writeOSCAL(out, audit, version)
 	default:
-		return writeTable(out, audit)
+		return writeTable(out, audit, view)
 	}
 }
 

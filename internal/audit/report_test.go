@@ -36,7 +36,7 @@ func hostileAudit() Audit {
 func write(t *testing.T, audit Audit, format Format) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := Write(&out, audit, format, "1.0 <b>"); err != nil {
+	if err := Write(&out, audit, format, "1.0 <b>", View{Details: true}); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -145,5 +145,41 @@ func TestRemedyListsWhatToFillIn(t *testing.T) {
 #   docker run`
 	if diff := cmp.Diff(want, r.Text()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// The table has an overview first. A container has details if it is the only one, or if they are wanted.
+func TestTheTableBeginsWithAnOverview(t *testing.T) {
+	subjects := []Subject{web(nil), web(nil)}
+	subjects[1].Info.ID, subjects[1].Info.Name, subjects[1].Info.Privileged = strings.Repeat("b", 64), "ci 'runner'", true
+	two := Of(subjects, Options{Time: noon, Last: capability.CheckpointRestore})
+	text := func(audit Audit, view View) string {
+		var out bytes.Buffer
+		if err := Write(&out, audit, Table, "1.0", view); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	const details = "  granted: "
+	short := text(two, View{Command: []string{"capmon", "audit", "--static"}, Width: 80})
+	for _, want := range []string{"CIS 5.4, 2 containers: 2 fail\n", "Start with ci 'runner': it is privileged", `  capmon audit --static 'ci '\''runner'\'''` + "\n", "  capmon audit --static --details\n"} {
+		if !strings.Contains(short, want) {
+			t.Errorf("%q is missing:\n%s", want, short)
+		}
+	}
+	if strings.Contains(short, details) {
+		t.Errorf("unwanted details:\n%s", short)
+	}
+	if strings.Index(short, "ci 'runner'") > strings.Index(short, "web") {
+		t.Errorf("the privileged container is not first:\n%s", short)
+	}
+	if long := text(two, View{Details: true}); strings.Count(long, details) != 2 || !strings.HasPrefix(long, "CIS 5.4, 2 containers") {
+		t.Errorf("no details:\n%s", long)
+	}
+	if one := text(Of(subjects[:1], Options{Time: noon}), View{}); strings.Count(one, details) != 1 {
+		t.Errorf("no details of the only container:\n%s", one)
+	}
+	if none := text(Of(nil, Options{Time: noon}), View{}); none != "CIS 5.4, 0 containers\n" {
+		t.Errorf("%q", none)
 	}
 }

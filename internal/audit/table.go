@@ -6,17 +6,37 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/internal/containerid"
+	"github.com/capmon/capmon/internal/overview"
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// writeTable writes the audit for a terminal: a paragraph for each container, and the total.
-func writeTable(out io.Writer, audit Audit) error {
+// writeTable writes the audit for a terminal: an overview, and the details of each container.
+func writeTable(out io.Writer, audit Audit, view View) error {
+	var page strings.Builder
+	all := audit.Overview()
+	page.WriteString("CIS 5.4, ")
+	if len(audit.Containers) == 1 {
+		page.WriteString(all.Totals.Counts() + "\n")
+	} else {
+		page.WriteString(overview.Table(all, overview.Options{Width: view.Width, Color: view.Color}))
+	}
+	if page.WriteString("\n"); view.Details || len(audit.Containers) == 1 {
+		page.WriteString(audit.details())
+	} else {
+		page.WriteString(overview.Advice(all, view.Command, ""))
+	}
+	_, err := io.WriteString(out, strings.TrimRight(page.String(), "\n")+"\n")
+	return err
+}
+
+// details returns a paragraph for each container.
+func (a Audit) details() string {
 	var page strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }
-	for _, c := range audit.Containers {
+	for _, c := range a.Containers {
 		line("%-6s  %s  %s  %s", strings.ToUpper(string(c.Status)), printable.Text(c.Name), printable.Text(c.Image), containerid.Short(printable.Text(c.ID)))
 		line("  granted: %s", c.grantsText())
-		if !audit.Static {
+		if !a.Static {
 			line("  %s", printable.Text(c.observedText()))
 		}
 		for _, reason := range c.Reasons {
@@ -36,12 +56,5 @@ func writeTable(out io.Writer, audit Audit) error {
 		}
 		line("")
 	}
-	fail, manual, pass := audit.counts()
-	containers := "containers"
-	if len(audit.Containers) == 1 {
-		containers = "container"
-	}
-	line("CIS 5.4: %d fail, %d manual, %d pass, of %d %s", fail, manual, pass, len(audit.Containers), containers)
-	_, err := io.WriteString(out, page.String())
-	return err
+	return page.String()
 }

@@ -3,6 +3,7 @@ package overview
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -30,18 +31,19 @@ const (
 	Proved Status = "proved" // capmon verify proved that it needs everything that it has
 )
 
-// order has every status, the gravest first. In a report, Unused and Unsure are equally grave: what a container is
-// granted decides.
-var order = map[Status]int{Fail: 0, Unused: 0, Unsure: 0, Manual: 1, Waived: 2, Fits: 3, Pass: 3, Proved: 3}
+// order has every status, the gravest first.
+var order = map[Status]int{Fail: 0, Unused: 0, Manual: 1, Unsure: 1, Waived: 2, Fits: 3, Pass: 3, Proved: 3}
 
 // Row is one line of an overview: a container, all tasks of a swarm service, or several containers that [New] joined.
 type Row struct {
 	Status Status
-	// Title is the name by which a reader knows the container. Members has the titles of all containers of the row.
-	// The titles and Image may contain any bytes.
+	// Title is the name by which a reader knows the container. Members has the titles of all containers of the row. All
+	// texts of a row may contain any bytes.
 	Title   string
 	Members []string
-	Image   string
+	// Selector is the name, ID or pattern with which the options of capmon select the container.
+	Selector string
+	Image    string
 	// Replica is the key of the row's replicas: only rows with the same key may be joined. It is empty if the container
 	// has no replicas.
 	Replica string
@@ -49,11 +51,11 @@ type Row struct {
 	// Granted is nil if the grants are not known.
 	Granted    *capability.Set
 	Privileged bool
-	// Used has the capabilities that the container needs as far as capmon knows. Unused has the granted ones that it did
-	// not use or, with a proof, does not need. Denied has those that it tried to use.
+	// Used has the capabilities that the container needs, as far as capmon knows. Unused has the granted capabilities
+	// that it did not use or, with a proof, does not need. Denied has those that it tried to use.
 	Used, Unused, Denied capability.Set
 
-	// Observed is how long capmon saw the workload run, in Runs runs. Runs is 0 if capmon never observed the container.
+	// Observed is how long capmon saw the workload run, in Runs runs. Runs is 0 if capmon never observed the workload.
 	Observed time.Duration
 	Runs     int
 }
@@ -61,11 +63,37 @@ type Row struct {
 // Certain reports whether Unused is certain. Otherwise capmon only did not see the uses.
 func (r Row) Certain() bool { return r.Status != Unsure && r.Status != Manual }
 
+// Grave reports whether an operator has to do something about the container.
+func (r Row) Grave() bool { return slices.Contains([]Status{Fail, Manual, Unused, Unsure}, r.Status) }
+
+// Why returns a clause that says what is grave about a row.
+func (r Row) Why() string {
+	switch {
+	case r.Granted == nil:
+		return "its grants are not known"
+	case r.Privileged && r.Runs == 0:
+		return fmt.Sprintf("it is privileged: it has all %d capabilities", r.Granted.Len())
+	case r.Privileged:
+		return fmt.Sprintf("it is privileged: it has all %d capabilities, and capmon saw %d in use", r.Granted.Len(), r.Used.Len())
+	case r.Runs == 0:
+		return "capmon has never observed its workload"
+	case !r.Certain() && r.Unused.Empty():
+		return "the observation is not sufficient"
+	case !r.Certain():
+		return fmt.Sprintf("capmon did not see %d of its %d capabilities in use, but the observation is not sufficient", r.Unused.Len(), r.Granted.Len())
+	}
+	why := fmt.Sprintf("it does not use %d of its %d capabilities", r.Unused.Len(), r.Granted.Len())
+	if worst := r.Unused.Intersect(capability.Risky().With(capability.NetRaw)); !worst.Empty() {
+		why += ", " + Gravest(worst)[0].String() + " among them"
+	}
+	return why
+}
+
 // Order compares two rows for a sorted list: first the gravest row, then by title, so that web-2 comes before web-10.
 func Order(one, other Row) int {
 	return cmp.Or(
+		-compareBool(one.Privileged && one.Grave(), other.Privileged && other.Grave()),
 		cmp.Compare(order[one.Status], order[other.Status]),
-		-compareBool(one.Privileged, other.Privileged),
 		cmp.Compare(other.Unused.Intersect(capability.Risky()).Len(), one.Unused.Intersect(capability.Risky()).Len()),
 		-compareBool(one.Unused.Has(capability.NetRaw), other.Unused.Has(capability.NetRaw)),
 		cmp.Compare(other.Unused.Len(), one.Unused.Len()),
@@ -95,9 +123,9 @@ func CompareNames(one, other string) int {
 	return cmp.Compare(one, other)
 }
 
-// group joins replicas that an operator fixes together, and sorts the rows. It joins rows with the same replica key if
-// they have the same status and grants, and if at least one capability is unused in all of them or nothing is unused in
-// any. Used is then what any replica uses, and Unused is what no replica uses.
+// group joins replicas that an operator fixes together, and sorts the rows. It joins rows with the same replica key,
+// status and grants. At least one capability must be unused in all of them, or nothing may be unused in any. Used is
+// then what any replica uses, and Unused is what no replica uses.
 func group(rows []Row) []Row {
 	var groups []Row
 	for _, row := range rows {
@@ -130,7 +158,9 @@ func joins(group, row Row) bool {
 func join(group, row Row) Row {
 	group.Members = append(group.Members, row.Title)
 	slices.SortStableFunc(group.Members, CompareNames)
-	group.Title = group.Members[0]
+	if CompareNames(row.Title, group.Title) < 0 {
+		group.Title, group.Selector = row.Title, row.Selector
+	}
 	group.Used, group.Denied = group.Used.Union(row.Used), group.Denied.Union(row.Denied)
 	group.Unused = group.Unused.Intersect(row.Unused)
 	group.Observed, group.Runs = group.Observed+row.Observed, group.Runs+row.Runs
@@ -142,8 +172,8 @@ type Totals struct {
 	Containers int            `json:"containers"`
 	Status     map[Status]int `json:"status"`
 	Privileged int            `json:"privileged"`
-	// Granted and Used are sums over the containers. Unused is the sum of the capabilities that are certainly unused,
-	// Unseen of those that may be used although capmon did not see it. NetRawUnused is the number of containers that
+	// Granted and Used are sums over the containers. Unused counts what is certainly unused. Unseen counts what may be
+	// in use although capmon did not see it. NetRawUnused is the number of containers that
 	// certainly do not use their NET_RAW.
 	Granted      int `json:"granted"`
 	Used         int `json:"used"`

@@ -1,6 +1,7 @@
 package overview
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/capmon/capmon/internal/profile"
@@ -13,15 +14,19 @@ func OfProfile(p profile.Profile) Overview { return OfSummaries(profile.Summarie
 func OfSummaries(summaries []profile.Summary) Overview {
 	rows := make([]Row, 0, len(summaries))
 	for _, s := range summaries {
-		rows = append(rows, rowOf(s))
+		rows = append(rows, Of(s))
 	}
 	return New(rows)
 }
 
-func rowOf(s profile.Summary) Row {
+// Of returns the row of a container.
+func Of(s profile.Summary) Row {
 	row := Row{
-		Title: s.Container.Title(), Image: s.Container.Image, Privileged: s.Grants.Privileged,
-		Used: s.Needs(), Denied: s.Denied(), Observed: s.Observed, Runs: s.Runs,
+		Title: s.Container.Title(), Selector: selector(s.Container), Image: s.Container.Image, Privileged: s.Grants.Privileged,
+		Used: s.Needs(), Denied: s.Denied(), Observed: s.Observed,
+	}
+	if s.Started {
+		row.Runs = s.Runs
 	}
 	if granted, known := s.Grants.Set(); known {
 		row.Granted = &granted
@@ -36,6 +41,14 @@ func rowOf(s profile.Summary) Row {
 	row.Status = statusOf(s, row)
 	row.Replica = Replica(s.Container, row)
 	return row
+}
+
+// selector returns the pattern for --container.
+func selector(c profile.Container) string {
+	if service := c.Service(); service != "" { // its tasks have the names SERVICE.NUMBER.ID
+		return service + ".*"
+	}
+	return cmp.Or(c.Name, c.ID)
 }
 
 // Replica returns the replica key of a container: the service that it belongs to or, if it does not belong to one, its

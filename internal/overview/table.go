@@ -2,6 +2,7 @@ package overview
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/shell"
 )
 
 // Options are the options of [Table].
@@ -26,12 +28,16 @@ const (
 	minName = 12
 )
 
-// Table returns the overview as lines: the totals, the heading and a line for each row. A line is at most as wide as the
-// terminal, unless the terminal is too narrow for the numbers. Table shortens the lists of unused capabilities and then
-// the names, which end with … then.
+// Table returns the overview as lines: the totals, the heading and a line for each row. A line is at most as wide as
+// the terminal, unless the terminal is too narrow for the numbers. Table shortens the lists of unused capabilities, and
+// then the names: they have a … in place of what it left out.
 func Table(o Overview, options Options) string {
 	var page strings.Builder
-	page.WriteString(totalsText(o.Totals) + "\n\n")
+	page.WriteString(o.Totals.text() + "\n")
+	if len(o.Rows) == 0 {
+		return page.String()
+	}
+	page.WriteString("\n")
 	lines := [][]string{{"STATUS", "CONTAINER", "IMAGE", "GRANTED", "USED", "UNUSED", "OBSERVED"}}
 	for _, row := range o.Rows {
 		lines = append(lines, row.cells())
@@ -232,14 +238,24 @@ func colorOf(s Status) text.Color {
 	return text.FgGreen
 }
 
-func totalsText(t Totals) string {
-	s := count(t.Containers, "container", "containers") + ":"
-	separator := " "
+// Counts returns a line with the number of containers and the number of each status.
+func (t Totals) Counts() string {
+	s := count(t.Containers, "container", "containers")
+	separator := ": "
 	for _, status := range []Status{Fail, Manual, Waived, Pass, Unused, Unsure, Fits, Proved} {
 		if n := t.Status[status]; n > 0 {
 			s += fmt.Sprintf("%s%d %s", separator, n, status)
 			separator = ", "
 		}
+	}
+	return s
+}
+
+// text returns the totals as lines.
+func (t Totals) text() string {
+	s := t.Counts()
+	if t.Containers == 0 {
+		return s
 	}
 	s += fmt.Sprintf("\nCapabilities: %d granted, %d used, %d unused", t.Granted, t.Used, t.Unused)
 	if t.Unseen > 0 {
@@ -256,6 +272,29 @@ func totalsText(t Totals) string {
 		s += "\n" + strings.Join(grave, ", ")
 	}
 	return s
+}
+
+// Advice returns which container to start with, why, and the commands that print its details and all details.
+//
+// command is the command of the overview, as words. If it is empty, Advice returns no commands. option is the option of
+// the command that selects a container. It is empty if the name alone selects it.
+func Advice(o Overview, command []string, option string) string {
+	var s strings.Builder
+	if len(o.Rows) > 0 && o.Rows[0].Grave() {
+		first := o.Rows[0]
+		fmt.Fprintf(&s, "Start with %s: %s.\n", printable.Text(first.Title), first.Why())
+		if len(command) > 0 {
+			words := slices.Clone(command)
+			if option != "" {
+				words = append(words, option)
+			}
+			fmt.Fprintf(&s, "  %s\n", shell.Line(append(words, first.Selector)))
+		}
+	}
+	if len(command) > 0 {
+		fmt.Fprintf(&s, "All details:\n  %s\n", shell.Line(append(slices.Clone(command), "--details")))
+	}
+	return s.String()
 }
 
 func count(n int, one, many string) string {

@@ -16,6 +16,13 @@ type Options struct {
 	All bool
 	// AnyStart prints flags also for containers whose start capmon did not see.
 	AnyStart bool
+	// Details adds the details of each container to the overview of several containers.
+	Details bool
+	// Command is the command that prints the same report, as words; empty if there is none. The overview adds options
+	// for the details to it.
+	Command []string
+	// Width is the number of columns of the terminal; 0 for no limit.
+	Width int
 	// Color colors the important words. Set it only for terminals.
 	Color bool
 }

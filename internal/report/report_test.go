@@ -43,7 +43,7 @@ func TestReports(t *testing.T) {
 	for name, p := range cases {
 		t.Run(name, func(t *testing.T) {
 			plain, _ := rendered(t, p, Table, Options{})
-			all, _ := rendered(t, p, Table, Options{All: true})
+			all, _ := rendered(t, p, Table, Options{All: true, Details: true})
 			flags, notes := rendered(t, p, Flags, Options{})
 			asJSON, _ := rendered(t, p, JSON, Options{})
 			golden(t, "", name,
@@ -77,7 +77,7 @@ func TestColorOnlyAddsColor(t *testing.T) {
 // Containers and profile files may contain any name.
 func TestTerminalOutputEscapesAllNames(t *testing.T) {
 	p := reporttest.Profiles()["hostile"]
-	table, _ := rendered(t, p, Table, Options{All: true})
+	table, _ := rendered(t, p, Table, Options{All: true, Details: true})
 	flags, notes := rendered(t, p, Flags, Options{})
 	for about, text := range map[string]string{"table": table, "flags": flags, "notes": notes} {
 		for _, r := range text {
@@ -99,7 +99,7 @@ func TestTerminalOutputEscapesAllNames(t *testing.T) {
 
 func TestLinesHaveNoBlanksAtTheirEnd(t *testing.T) {
 	for name, p := range reporttest.Profiles() {
-		table, _ := rendered(t, p, Table, Options{All: true})
+		table, _ := rendered(t, p, Table, Options{All: true, Details: true})
 		for line := range strings.Lines(table) {
 			if text := strings.TrimSuffix(line, "\n"); text != strings.TrimRight(text, " ") {
 				t.Errorf("%s: %q", name, line)

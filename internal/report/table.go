@@ -16,6 +16,7 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/dockerflags"
+	"github.com/capmon/capmon/internal/overview"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 )
@@ -29,14 +30,20 @@ const filesShown = 3
 func writeTable(out io.Writer, p profile.Profile, options Options) error {
 	page := &page{options: options}
 	all := summaries(p)
+	slices.SortStableFunc(all, func(one, other profile.Summary) int { return overview.Order(overview.Of(one), overview.Of(other)) })
+	if len(all) > 1 {
+		page.overview(p)
+	}
+	if len(all) > 1 && !options.Details {
+		all = nil
+	} else if len(all) == 0 {
+		page.line("capmon saw no containers")
+	}
 	for i, s := range all {
 		if i > 0 {
 			page.line("")
 		}
 		page.container(s)
-	}
-	if len(all) == 0 {
-		page.line("capmon saw no containers")
 	}
 	if slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
 		page.line("")
@@ -55,6 +62,16 @@ type page struct {
 
 func (p *page) line(format string, args ...any) {
 	fmt.Fprintf(p, format+"\n", args...)
+}
+
+// overview adds a table with a line for each container, and how to see the details.
+func (p *page) overview(of profile.Profile) {
+	all := overview.OfProfile(of)
+	p.WriteString(overview.Table(all, overview.Options{Width: p.options.Width, Color: p.options.Color}))
+	p.line("")
+	if !p.options.Details {
+		p.WriteString(overview.Advice(all, p.options.Command, "--container"))
+	}
 }
 
 func (p *page) container(s profile.Summary) {

@@ -68,7 +68,7 @@ func audits() map[string]audit.Audit {
 func write(t *testing.T, audited audit.Audit, format audit.Format) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := audit.Write(&out, audited, format, "1.0 <b>"); err != nil {
+	if err := audit.Write(&out, audited, format, "1.0 <b>", audit.View{}); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

@@ -15,20 +15,26 @@ import (
 // Status is the word in the first column of an overview.
 type Status string
 
-// Status of a container in an audit (CIS Docker Benchmark 5.4).
+// Statuses of an audit (CIS Docker Benchmark 5.4). Manual: capmon cannot decide. Waived: an operator accepted what
+// would fail.
 const (
 	Fail   Status = "fail"
-	Manual Status = "manual" // capmon cannot decide
-	Waived Status = "waived" // an operator accepted what would fail
+	Manual Status = "manual"
+	Waived Status = "waived"
 	Pass   Status = "pass"
 )
 
-// Status of a container in a report.
+// Statuses of a report.
+//
+//   - Unused: the container has capabilities that it did not use.
+//   - Unsure: the observation is not sufficient to say what the container does not use.
+//   - Fits: the container used everything that it has.
+//   - Proved: verify proved that the container needs everything that it has.
 const (
-	Unused Status = "unused" // it has capabilities that it did not use
-	Unsure Status = "unsure" // the observation is not sufficient to say what the container does not use
-	Fits   Status = "fits"   // it used everything that it has
-	Proved Status = "proved" // capmon verify proved that it needs everything that it has
+	Unused Status = "unused"
+	Unsure Status = "unsure"
+	Fits   Status = "fits"
+	Proved Status = "proved"
 )
 
 // order has every status, the gravest first.
@@ -37,8 +43,8 @@ var order = map[Status]int{Fail: 0, Unused: 0, Manual: 1, Unsure: 1, Waived: 2, 
 // Row is one line of an overview: a container, all tasks of a swarm service, or several containers that [New] joined.
 type Row struct {
 	Status Status
-	// Title is the name by which a reader knows the container. Members has the titles of all containers of the row. All
-	// texts of a row may contain any bytes.
+	// Title is the name by which a reader knows the container. Members has the titles of all containers of the row.
+	// Every text may contain any bytes.
 	Title   string
 	Members []string
 	// Selector is the name, ID or pattern with which the options of capmon select the container.

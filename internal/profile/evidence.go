@@ -61,6 +61,7 @@ func (e Evidence) WithRuns(runs []Run) Evidence {
 		}
 	}
 	e.Hosts, e.Engines, e.Kernels, e.RecordedBy = hosts.sorted(), engines.sorted(), kernels.sorted(), versions.sorted()
+	e.From, e.To = e.From.UTC(), e.To.UTC()
 	return e
 }
 
@@ -76,6 +77,20 @@ type words map[string]bool
 
 // sorted returns the words in order, never nil.
 func (w words) sorted() []string { return append([]string{}, slices.Sorted(maps.Keys(w))...) }
+
+// Origin returns the host and the engine of the containers as text that is safe for terminals: in an audit the audited
+// ones, and otherwise the recorded ones. They are "unknown" if they are not known, and "" without any recording.
+func (e Evidence) Origin() (host, engine string) {
+	hosts, engines := e.origin()
+	return listed(hosts), listed(engines)
+}
+
+func (e Evidence) origin() (hosts, engines []string) {
+	if e.Audited != nil {
+		return []string{e.Audited.Host}, []string{e.Audited.Engine}
+	}
+	return e.Hosts, e.Engines
+}
 
 // Fact is a part of the evidence as text that is safe for terminals. Its name is a word of capmon.
 type Fact struct{ Name, Text string }
@@ -137,13 +152,10 @@ func (e Evidence) parts() []string {
 			parts = append(parts, strings.TrimSpace(word+" "+text))
 		}
 	}
-	host, engine := e.Hosts, e.Engines
-	if e.Audited != nil {
-		host, engine = []string{e.Audited.Host}, []string{e.Audited.Engine}
-	}
-	add("host", listed(host))
-	add("engine", listed(engine))
-	add("recorded", e.recorded(host, engine))
+	host, engine := e.Origin()
+	add("host", host)
+	add("engine", engine)
+	add("recorded", e.recorded())
 	add("", e.Scope)
 	if !e.Created.IsZero() {
 		add("created", utc(e.Created)+" by capmon "+cmp.Or(e.Capmon, unknown))
@@ -153,15 +165,16 @@ func (e Evidence) parts() []string {
 
 // recorded returns when the recordings were made. It adds the host, the engine and the version of capmon if they are
 // not those of the output.
-func (e Evidence) recorded(host, engine []string) string {
+func (e Evidence) recorded() string {
 	text := period(e.From, e.To)
 	if text == "" {
 		return ""
 	}
-	if !slices.Equal(e.Hosts, host) {
+	hosts, engines := e.origin()
+	if !slices.Equal(e.Hosts, hosts) {
 		text += " on host " + listed(e.Hosts)
 	}
-	if !slices.Equal(e.Engines, engine) {
+	if !slices.Equal(e.Engines, engines) {
 		text += " with engine " + listed(e.Engines)
 	}
 	if !slices.Equal(e.RecordedBy, []string{e.Capmon}) {

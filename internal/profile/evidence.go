@@ -13,8 +13,7 @@ import (
 )
 
 // Evidence describes where the facts in an output come from: which host, engine and containers, when recorded, and by
-// which version of capmon. [Evidence.WithRuns] fills in the fields about the recordings. The zero value means that
-// nothing is known, and has no text.
+// which version of capmon.
 type Evidence struct {
 	// Hosts are the names of the hosts that the recordings are from, sorted; "" for recordings that do not name their
 	// host.
@@ -49,7 +48,8 @@ type AuditedEngine struct {
 	Engine string `json:"engine"`
 }
 
-// WithRuns returns the evidence with the fields about the recordings of these runs.
+// WithRuns returns the evidence with the fields about the recordings of these runs. Without it, the evidence is only
+// valid as zero value, which has no text.
 func (e Evidence) WithRuns(runs []Run) Evidence {
 	hosts, engines, kernels, versions := make(words), make(words), make(words), make(words)
 	for _, run := range runs {
@@ -61,7 +61,6 @@ func (e Evidence) WithRuns(runs []Run) Evidence {
 		}
 	}
 	e.Hosts, e.Engines, e.Kernels, e.RecordedBy = hosts.sorted(), engines.sorted(), kernels.sorted(), versions.sorted()
-	e.From, e.To = e.From.UTC(), e.To.UTC()
 	return e
 }
 
@@ -124,15 +123,15 @@ func (e Evidence) Facts() []Fact {
 const lineWidth = 80
 
 // Lines returns the most important facts as lines for a terminal. Each part of a line begins with a word of capmon, so
-// that no name can imitate other output. A part that is longer than a line is not broken. Lines after the first are
-// indented.
-func (e Evidence) Lines() []string {
+// that no name can imitate other output. A part that is longer than a line is not broken. The first line begins with
+// the label, and the others are indented.
+func (e Evidence) Lines(label string) []string {
 	var lines []string
 	for _, part := range e.parts() {
 		last := len(lines) - 1
 		switch {
 		case last < 0:
-			lines = append(lines, part)
+			lines = append(lines, label+part)
 		case utf8.RuneCountInString(lines[last]+separator+part) <= lineWidth:
 			lines[last] += separator + part
 		default:

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,6 +47,22 @@ func TestThePeriodBeginsWhenCapmonWatches(t *testing.T) {
 	run.Existed, run.Observation.Start = true, saturday.Add(10*time.Second)
 	if got := described.WithRuns([]Run{run}).From; !got.Equal(run.Observation.Start) {
 		t.Errorf("recorded from %v", got)
+	}
+}
+
+// The times in a profile file may be any times that JSON can contain.
+func TestUnusualTimesInEvidence(t *testing.T) {
+	for _, text := range []string{"9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00", "0001-01-01T00:00:00Z"} {
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := recordedOn(web1, at)
+		run.Ended = at
+		e := described.WithRuns([]Run{run})
+		if _, err := json.Marshal(e); err != nil || len(e.Lines("")) == 0 || len(e.Facts()) == 0 {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 
@@ -102,9 +119,21 @@ host unknown · engine unknown
   all containers of the engine (40), uses from database /var/lib/capmon/capmon.db
   created 2026-08-01 13:00:00 UTC by capmon v0.9`},
 	} {
-		if diff := cmp.Diff(strings.TrimPrefix(test.want, "\n"), strings.Join(test.evidence.Lines(), "\n")); diff != "" {
+		if diff := cmp.Diff(strings.TrimPrefix(test.want, "\n"), strings.Join(test.evidence.Lines(""), "\n")); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
+	}
+}
+
+func TestALabelIsPartOfTheLine(t *testing.T) {
+	got := described.WithRuns([]Run{recordedOn(web1, saturday)}).Lines("before: ")
+	want := []string{
+		"before: host web1 · engine docker 28.2.2",
+		"  recorded 2026-08-01 12:00:00 to 12:01:00 UTC · profile web.json",
+		"  created 2026-08-01 13:00:00 UTC by capmon v0.9",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -130,8 +159,8 @@ func TestManyHostsAreNotAllListed(t *testing.T) {
 		runs = append(runs, recordedOn(Recorder{Host: fmt.Sprint("web", i)}, saturday))
 	}
 	e := described.WithRuns(runs)
-	if want := "host web0, web1, web2 and 7 more"; !strings.HasPrefix(e.Lines()[0], want) {
-		t.Errorf("got %q, wanted %q", e.Lines()[0], want)
+	if want := "host web0, web1, web2 and 7 more"; !strings.HasPrefix(e.Lines("")[0], want) {
+		t.Errorf("got %q, wanted %q", e.Lines("")[0], want)
 	}
 	if len(e.Hosts) != 10 {
 		t.Errorf("%d hosts", len(e.Hosts))
@@ -145,7 +174,7 @@ func TestHostileNamesInEvidence(t *testing.T) {
 		strings.Repeat("ü", 1<<20),
 	} {
 		e := described.WithRuns([]Run{recordedOn(Recorder{name, name, name}, saturday)})
-		texts := e.Lines()
+		texts := e.Lines("")
 		for _, fact := range e.Facts() {
 			texts = append(texts, fact.Text)
 		}
@@ -157,8 +186,8 @@ func TestHostileNamesInEvidence(t *testing.T) {
 				t.Errorf("%.100q: %d characters", name, n)
 			}
 		}
-		lines := strings.Join(e.Lines(), "\n")
-		if strings.Count(lines, "· created ") > 1 || !slices.ContainsFunc(e.Lines(), func(line string) bool {
+		lines := strings.Join(e.Lines(""), "\n")
+		if strings.Count(lines, "· created ") > 1 || !slices.ContainsFunc(e.Lines(""), func(line string) bool {
 			return strings.HasSuffix(line, "profile web.json · created 2026-08-01 13:00:00 UTC by capmon v0.9")
 		}) {
 			t.Errorf("%.100q: %s", name, lines)

@@ -28,6 +28,7 @@ const filesShown = 3
 
 func writeTable(out io.Writer, p profile.Profile, options Options) error {
 	page := &page{options: options}
+	page.evidence(options.Evidence)
 	all := summaries(p)
 	for i, s := range all {
 		if i > 0 {

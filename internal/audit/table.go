@@ -13,6 +13,12 @@ import (
 func writeTable(out io.Writer, audit Audit) error {
 	var page strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }
+	for _, text := range audit.Evidence.Lines("") {
+		line("%s", text)
+	}
+	if page.Len() > 0 {
+		line("")
+	}
 	for _, c := range audit.Containers {
 		line("%-6s  %s  %s  %s", strings.ToUpper(string(c.Status)), printable.Text(c.Name), printable.Text(c.Image), containerid.Short(printable.Text(c.ID)))
 		line("  granted: %s", c.grantsText())

@@ -301,11 +301,15 @@ func goldens(t *testing.T) map[string]map[string]string {
 		file := written(t, func(w io.Writer) error { return profile.Encode(w, p) })
 		if name != "hostile" { // its classes are not valid
 			all["profile"][name] = file
-			all["report"][name] = written(t, func(w io.Writer) error { return report.Write(w, io.Discard, p, report.JSON, report.Options{Evidence: reporttest.Evidence(p)}) })
+			all["report"][name] = written(t, func(w io.Writer) error {
+				return report.Write(w, io.Discard, p, report.JSON, report.Options{Evidence: reporttest.Evidence(p)})
+			})
 		}
 	}
 	for name, p := range map[string]profile.Proof{"proved": reporttest.Proof(), "not-proved": reporttest.Proof(func(p *profile.Proof) { p.Works = false })} {
-		all["verify"][name] = written(t, func(w io.Writer) error { return report.WriteProof(w, p, report.JSON, reporttest.Evidence(profile.New()).WithProof(p)) })
+		all["verify"][name] = written(t, func(w io.Writer) error {
+			return report.WriteProof(w, p, report.JSON, reporttest.Evidence(profile.New()).WithProof(p))
+		})
 	}
 	for name, sides := range reporttest.Comparisons() {
 		if name != "hostile" {

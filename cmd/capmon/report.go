@@ -23,8 +23,9 @@ func (r *reportFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&r.all, "all", false, "show every pattern of use, and the checks that do not count as use, with their class")
 }
 
-func (r *reportFlags) write(cmd *cobra.Command, p profile.Profile) error {
-	options := report.Options{All: r.all, AnyStart: r.anyStart, Color: colored(cmd)}
+// write prints the report. scope describes what the profile contains, see [newEvidence].
+func (r *reportFlags) write(cmd *cobra.Command, p profile.Profile, scope string) error {
+	options := report.Options{All: r.all, AnyStart: r.anyStart, Color: colored(cmd), Evidence: newEvidence(scope).WithRuns(p.Runs)}
 	return report.Write(cmd.OutOrStdout(), cmd.ErrOrStderr(), p, report.Format(r.format.value), options)
 }
 
@@ -51,7 +52,7 @@ and similar options select runs from files and from the database.`,
 			if err != nil {
 				return err
 			}
-			return output.write(cmd, p)
+			return output.write(cmd, p, input.scope(files))
 		},
 	}
 	output.register(cmd)

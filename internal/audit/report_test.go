@@ -197,7 +197,7 @@ func TestFormatsHaveTheEvidence(t *testing.T) {
 	for format, want := range map[Format]string{
 		Table: `host web1 · engine docker 28.2.2
   recorded 2026-08-01 12:00:00 to 12:01:00 UTC on host unknown with engine unknown by capmon unknown
-  container web · created 2026-08-01 12:00:00 UTC by capmon v0.9
+  container web · audited 2026-08-01 12:00:00 UTC · capmon v0.9
 
 FAIL  `,
 		JSON:  `"audited": {`,

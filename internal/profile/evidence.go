@@ -156,8 +156,11 @@ func (e Evidence) parts() []string {
 	add("engine", engine)
 	add("recorded", e.recorded())
 	add("", e.Scope)
+	if e.Audited != nil && !e.Created.IsZero() {
+		add("audited", utc(e.Created))
+	}
 	if !e.Created.IsZero() {
-		add("created", utc(e.Created)+" by capmon "+cmp.Or(e.Capmon, unknown))
+		add("capmon", cmp.Or(e.Capmon, unknown))
 	}
 	return parts
 }

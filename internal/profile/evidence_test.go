@@ -90,34 +90,34 @@ func TestLinesOfEvidence(t *testing.T) {
 		"nothing": {Evidence{}, ""},
 		"one host": {described.WithRuns([]Run{recordedOn(web1, saturday)}), `
 host web1 · engine docker 28.2.2 · recorded 2026-08-01 12:00:00 to 12:01:00 UTC
-  profile web.json · created 2026-08-01 13:00:00 UTC by capmon v0.9`},
+  profile web.json · capmon v0.9`},
 		"over midnight": {described.WithRuns([]Run{recordedOn(web1, yesterday), recordedOn(web1, saturday)}), `
 host web1 · engine docker 28.2.2
   recorded 2026-07-31 12:00:00 to 2026-08-01 12:01:00 UTC · profile web.json
-  created 2026-08-01 13:00:00 UTC by capmon v0.9`},
+  capmon v0.9`},
 		"without a recording": {described.WithRuns(nil), `
-profile web.json · created 2026-08-01 13:00:00 UTC by capmon v0.9`},
+profile web.json · capmon v0.9`},
 		"an earlier version": {described.WithRuns([]Run{recordedOn(Recorder{}, saturday)}), `
 host unknown · engine unknown
   recorded 2026-08-01 12:00:00 to 12:01:00 UTC by capmon unknown
-  profile web.json · created 2026-08-01 13:00:00 UTC by capmon v0.9`},
+  profile web.json · capmon v0.9`},
 		"a static audit": {audit.WithRuns(nil), `
 host web1 · engine docker 28.2.2
   all containers of the engine (40), uses from database /var/lib/capmon/capmon.db
-  created 2026-08-01 13:00:00 UTC by capmon v0.9`},
+  audited 2026-08-01 13:00:00 UTC · capmon v0.9`},
 		"an audit of the recorded host": {audit.WithRuns([]Run{recordedOn(web1, saturday)}), `
 host web1 · engine docker 28.2.2 · recorded 2026-08-01 12:00:00 to 12:01:00 UTC
   all containers of the engine (40), uses from database /var/lib/capmon/capmon.db
-  created 2026-08-01 13:00:00 UTC by capmon v0.9`},
+  audited 2026-08-01 13:00:00 UTC · capmon v0.9`},
 		"an audit of another host": {audit.WithRuns([]Run{recordedOn(Recorder{"ci-1", "docker 27.1.0", "v0.8"}, saturday)}), `
 host web1 · engine docker 28.2.2
   recorded 2026-08-01 12:00:00 to 12:01:00 UTC on host ci-1 with engine docker 27.1.0 by capmon v0.8
   all containers of the engine (40), uses from database /var/lib/capmon/capmon.db
-  created 2026-08-01 13:00:00 UTC by capmon v0.9`},
+  audited 2026-08-01 13:00:00 UTC · capmon v0.9`},
 		"an engine that does not describe itself": {unheard.WithRuns(nil), `
 host unknown · engine unknown
   all containers of the engine (40), uses from database /var/lib/capmon/capmon.db
-  created 2026-08-01 13:00:00 UTC by capmon v0.9`},
+  audited 2026-08-01 13:00:00 UTC · capmon v0.9`},
 	} {
 		if diff := cmp.Diff(strings.TrimPrefix(test.want, "\n"), strings.Join(test.evidence.Lines(""), "\n")); diff != "" {
 			t.Errorf("%s: %s", name, diff)
@@ -129,8 +129,7 @@ func TestALabelIsPartOfTheLine(t *testing.T) {
 	got := described.WithRuns([]Run{recordedOn(web1, saturday)}).Lines("before: ")
 	want := []string{
 		"before: host web1 · engine docker 28.2.2",
-		"  recorded 2026-08-01 12:00:00 to 12:01:00 UTC · profile web.json",
-		"  created 2026-08-01 13:00:00 UTC by capmon v0.9",
+		"  recorded 2026-08-01 12:00:00 to 12:01:00 UTC · profile web.json · capmon v0.9",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -170,7 +169,7 @@ func TestManyHostsAreNotAllListed(t *testing.T) {
 // A profile file may contain any text.
 func TestHostileNamesInEvidence(t *testing.T) {
 	for _, name := range []string{
-		"a\x1b[2J\nCHOWN  no\u202e\u009b1m\xff\"\\", "web1 · created 2020-01-01 00:00:00 UTC by capmon v9", "web1, web2 and 8 more", "```", "  ", "<b>",
+		"a\x1b[2J\nCHOWN  no\u202e\u009b1m\xff\"\\", "web1 · capmon v9", "web1, web2 and 8 more", "```", "  ", "<b>",
 		strings.Repeat("ü", 1<<20),
 	} {
 		e := described.WithRuns([]Run{recordedOn(Recorder{name, name, name}, saturday)})
@@ -187,8 +186,8 @@ func TestHostileNamesInEvidence(t *testing.T) {
 			}
 		}
 		lines := strings.Join(e.Lines(""), "\n")
-		if strings.Count(lines, "· created ") > 1 || !slices.ContainsFunc(e.Lines(""), func(line string) bool {
-			return strings.HasSuffix(line, "profile web.json · created 2026-08-01 13:00:00 UTC by capmon v0.9")
+		if strings.Count(lines, "· capmon ") > 1 || !slices.ContainsFunc(e.Lines(""), func(line string) bool {
+			return strings.HasSuffix(line, "profile web.json · capmon v0.9")
 		}) {
 			t.Errorf("%.100q: %s", name, lines)
 		}

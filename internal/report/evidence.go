@@ -13,7 +13,7 @@ func (p *page) evidence(evidence profile.Evidence) {
 
 // evidences adds the lines of the evidence of an earlier and a later profile, and an empty line.
 func (p *page) evidences(before, after profile.Evidence) {
-	before.Created = time.Time{} // the same as that of after
+	before.Created = time.Time{} // then its lines lack the version of capmon, which after has
 	p.paragraph(append(before.Lines("before: "), after.Lines("after: ")...))
 }
 

@@ -130,15 +130,22 @@ func (a *auditFlags) load(cmd *cobra.Command) ([]profile.Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	none := len(a.files) == 0 && a.duration == 0
-	if a.static || !none && !cmd.Flags().Changed("db") {
+	if !a.readsDB(cmd) {
 		return []profile.Profile{saved}, nil
 	}
-	if _, err := os.Stat(a.input.db); none && errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(a.input.db); a.onlyDB() && errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("no observation to audit with: there is no database %s of capmon serve; use --profile FILE, observe with --for 10m, or check only the grants with --static", a.input.db)
 	}
 	stored, err := a.input.fromDatabase(cmd, store.Selection{})
 	return []profile.Profile{saved, stored}, err
+}
+
+// onlyDB reports whether no flag names a source of what the containers use, apart from the database.
+func (a *auditFlags) onlyDB() bool { return len(a.files) == 0 && a.duration == 0 }
+
+// readsDB reports whether the audit reads the database.
+func (a *auditFlags) readsDB(cmd *cobra.Command) bool {
+	return !a.static && (a.onlyDB() || cmd.Flags().Changed("db"))
 }
 
 // withRemedy adds what to do about an unknown container.
@@ -162,7 +169,7 @@ func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker) (prof
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
 	}
 	uncanceled := context.WithoutCancel(cmd.Context())
-	observer, err := observe.Start(uncanceled, observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Log: log})
+	observer, err := observe.Start(uncanceled, observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Version: versionNumber(), Log: log})
 	if err != nil {
 		return profile.Profile{}, withRemedy(err)
 	}
@@ -193,6 +200,8 @@ func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names [
 		return a.withRemedy(err)
 	}
 	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Last: capability.CheckpointRestore, Time: time.Now()}
+	options.Evidence = newEvidence(a.scope(names, len(subjects), a.readsDB(cmd)))
+	options.Evidence.Audited = auditedEngine(ctx, docker)
 	if last, err := kernel.LastCapability(); err == nil { // otherwise capmon does not run on Linux, but the containers do
 		options.Last = capability.Capability(last)
 	}

@@ -63,7 +63,8 @@ select runs from files and from the database.`,
 				return err
 			}
 			result := policy.Check(p, rules, comparison)
-			options := report.Options{All: all, Color: colored(cmd)}
+			scope := joinScope(input.scope(files), flagged.scope())
+			options := report.Options{All: all, Color: colored(cmd), Evidence: newEvidence(scope).WithRuns(p.Runs)}
 			if err := report.WriteCheck(cmd.OutOrStdout(), result, report.Format(format.value), options, versionText(), time.Now()); err != nil {
 				return err
 			}

@@ -58,7 +58,8 @@ not need before, or tries a new one and is denied.`,
 			if err != nil {
 				return err
 			}
-			if err := report.WriteComparison(cmd.OutOrStdout(), comparison, report.Format(format.value), report.Options{All: all, Color: colored(cmd)}); err != nil {
+			output := report.Options{All: all, Color: colored(cmd), Before: sides[0].evidence(), Evidence: sides[1].evidence()}
+			if err := report.WriteComparison(cmd.OutOrStdout(), comparison, report.Format(format.value), output); err != nil {
 				return err
 			}
 			if failOnNew && len(comparison.New()) > 0 {
@@ -88,11 +89,14 @@ func (i *diffInput) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&i.withImages, "with-image", nil, "compare with containers in the database whose image matches this `PATTERN`, or has this ID or digest; may be repeated")
 }
 
-// diffSide is a profile with a name for messages.
+// diffSide is a profile with a name for messages, and a description of what it contains.
 type diffSide struct {
 	name    string
 	profile profile.Profile
+	scope   string
 }
+
+func (s diffSide) evidence() profile.Evidence { return newEvidence(s.scope).WithRuns(s.profile.Runs) }
 
 // load reads the profile before and the profile after.
 func (i *diffInput) load(cmd *cobra.Command, files []string) (sides [2]diffSide, err error) {
@@ -101,13 +105,14 @@ func (i *diffInput) load(cmd *cobra.Command, files []string) (sides [2]diffSide,
 	}
 	for n, images := range [][]string{i.profiles.selection.Images, i.withImages} {
 		if n < len(files) {
-			sides[n].name = files[n]
+			sides[n].name, sides[n].scope = files[n], namedFiles(files[n:n+1])
 			sides[n].profile, err = profile.Load(files[n])
 		} else {
 			stored := i.profiles
 			stored.selection.Images = images
 			sides[n].name = strings.Join(images, ", ")
 			sides[n].profile, err = stored.load(cmd, nil)
+			sides[n].scope = stored.scope(nil)
 		}
 		if err != nil {
 			return sides, err

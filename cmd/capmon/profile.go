@@ -109,7 +109,7 @@ func (p *profileFlags) validate() (*zap.Logger, error) {
 // start starts the recording. It ignores the cancellation of ctx, because the report still needs the engine and the
 // kernel.
 func (p *profileFlags) start(ctx context.Context, docker *container.Docker, log *zap.Logger) (*observe.Observer, error) {
-	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: p.recording.monitor, Engine: docker, KeptLabels: p.keep.labels, Log: log})
+	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: p.recording.monitor, Engine: docker, KeptLabels: p.keep.labels, Version: versionNumber(), Log: log})
 	if err != nil {
 		return nil, withRemedy(err)
 	}
@@ -117,8 +117,9 @@ func (p *profileFlags) start(ctx context.Context, docker *container.Docker, log 
 }
 
 // finish ends the recording, and saves and prints the runs for which belongs returns true and that the filter selects.
-// If the filter selects none, finish saves nothing and returns an error, because a name is probably misspelled.
-func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, log *zap.Logger, belongs func(profile.Run) bool) error {
+// If the filter selects none, finish saves nothing and returns an error, because a name is probably misspelled. scope
+// describes these runs.
+func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, log *zap.Logger, scope string, belongs func(profile.Run) bool) error {
 	if err := observer.Stop(context.WithoutCancel(cmd.Context())); err != nil {
 		return err
 	}
@@ -160,7 +161,7 @@ func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, lo
 		}
 	}
 	// Print the report even if the profile could not be saved.
-	return errors.Join(p.report.write(cmd, selection, again), saveErr)
+	return errors.Join(p.report.write(cmd, selection, scope, again), saveErr)
 }
 
 // asSelection returns the filter as a selection.

@@ -70,7 +70,8 @@ func (p *profileFlags) profileCommand(cmd *cobra.Command, names, command []strin
 	if p.report.format.value == string(report.Table) {
 		fmt.Fprintln(cmd.OutOrStdout()) // separates the command's output from the report
 	}
-	err = p.finish(cmd, observer, log, func(run profile.Run) bool {
+	scope := commandScope(command, p.allContainers, p.asSelection())
+	err = p.finish(cmd, observer, log, scope, func(run profile.Run) bool {
 		return started.has(run.Container.ID) || p.allContainers && !run.Existed
 	})
 	if started.empty() && !p.allContainers && cmd.Context().Err() == nil {

@@ -27,6 +27,8 @@ type profileInput struct {
 	until     string
 	images    bool
 	selection store.Selection
+	// now is the time that ages of since and until refer to; zero before the first use.
+	now time.Time
 }
 
 // register adds the flags except --container, which has different meanings.
@@ -79,9 +81,12 @@ func (i *profileInput) load(cmd *cobra.Command, files []string) (profile.Profile
 	return p, err
 }
 
-// parseSelection returns the selection with the parsed times.
+// parseSelection returns the selection with the parsed times. It returns the same times each time.
 func (i *profileInput) parseSelection() (store.Selection, error) {
-	selection, now := i.selection, time.Now()
+	if i.now.IsZero() {
+		i.now = time.Now()
+	}
+	selection, now := i.selection, i.now
 	for _, flag := range []struct {
 		name, value string
 		time        *time.Time

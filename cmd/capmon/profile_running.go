@@ -54,7 +54,7 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 	}
 	belongs := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }
 	showProgress(ctx, cmd.ErrOrStderr(), observer, func(run profile.Run) bool { return belongs(run) && p.filter.Match(infoOf(observer, run)) })
-	return p.finish(cmd, observer, log, belongs)
+	return p.finish(cmd, observer, log, runningScope(names, p.asSelection()), belongs)
 }
 
 // listTime is how long resolve waits for the engine. A busy engine needs seconds for a thousand containers.

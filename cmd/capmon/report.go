@@ -25,10 +25,11 @@ func (r *reportFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&r.all, "all", false, "show every pattern of use, and the checks that do not count as use, with their class")
 }
 
-// write prints a report. again is the command that prints it again; if there is none, the report has all details.
-func (r *reportFlags) write(cmd *cobra.Command, p profile.Profile, again []string) error {
+// write prints a report. scope describes what the profile contains, see [newEvidence]. again is the command that prints
+// the report again. If there is none, the report has all details.
+func (r *reportFlags) write(cmd *cobra.Command, p profile.Profile, scope string, again []string) error {
 	options := report.Options{
-		All: r.all, AnyStart: r.anyStart, Color: colored(cmd),
+		All: r.all, AnyStart: r.anyStart, Color: colored(cmd), Evidence: newEvidence(scope).WithRuns(p.Runs),
 		Details: r.overview.details || len(again) == 0, Command: again, Width: r.overview.width(cmd),
 	}
 	return report.Write(cmd.OutOrStdout(), cmd.ErrOrStderr(), p, report.Format(r.format.value), options)
@@ -68,7 +69,7 @@ operator fixes together. --details adds the details of each container. The statu
 			if err != nil {
 				return err
 			}
-			return output.write(cmd, p, thisCommand())
+			return output.write(cmd, p, input.scope(files), thisCommand())
 		},
 	}
 	output.register(cmd)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -46,12 +47,17 @@ list of capabilities that the workload needs.`,
 	return root
 }
 
+// versionNumber returns the version without its commit.
+func versionNumber() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
+		return cmp.Or(info.Main.Version, "unknown")
+	}
+	return cmp.Or(version, "unknown")
+}
+
 func versionText() string {
-	v, c := version, commit
+	c := commit
 	if info, ok := debug.ReadBuildInfo(); ok {
-		if v == "" {
-			v = info.Main.Version
-		}
 		for _, setting := range info.Settings {
 			if setting.Key == "vcs.revision" && c == "" {
 				c = setting.Value
@@ -61,7 +67,7 @@ func versionText() string {
 	if c == "" {
 		c = "unknown"
 	}
-	return fmt.Sprintf("%s (commit %s)", v, c)
+	return fmt.Sprintf("%s (commit %s)", versionNumber(), c)
 }
 
 // logging contains the logging flags and creates the logger.

@@ -159,7 +159,7 @@ func (s *serveFlags) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	options := daemon.Options{
-		Observe:  observe.Options{Monitor: s.recording.monitor, Engine: docker, KeptLabels: s.keep.labels},
+		Observe:  observe.Options{Monitor: s.recording.monitor, Engine: docker, KeptLabels: s.keep.labels, Version: versionNumber()},
 		Database: s.database, Fallback: daemon.FallbackPath(runtimeDirectory, s.database), Retention: retention, Every: s.every, Alive: alive, Log: log,
 	}
 	options.Alerts = daemon.NewAlertQueue(log)
@@ -262,7 +262,7 @@ func (s *serveFlags) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net
 func (s *serveFlags) handler(d *daemon.Daemon, listener net.Listener, token string, limiter api.Limiter, log *zap.Logger) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	options := api.Options{Pprof: s.pprof, Stale: staleAfter * s.every, Settled: s.every, Version: versionText(), Limiter: limiter, Log: log}
+	options := api.Options{Pprof: s.pprof, Stale: staleAfter * s.every, Settled: s.every, Version: versionText(), VersionNumber: versionNumber(), Limiter: limiter, Log: log}
 	if listener.Addr().Network() != "unix" {
 		options.Token = token
 	}

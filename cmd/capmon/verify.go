@@ -133,7 +133,7 @@ func (v *verifyFlags) run(cmd *cobra.Command, files, command []string) error {
 		return err
 	}
 	defer docker.Close()
-	observer, err := observe.Start(context.WithoutCancel(cmd.Context()), observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Log: log})
+	observer, err := observe.Start(context.WithoutCancel(cmd.Context()), observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Version: versionNumber(), Log: log})
 	if err != nil {
 		return withRemedy(err)
 	}
@@ -144,19 +144,19 @@ func (v *verifyFlags) run(cmd *cobra.Command, files, command []string) error {
 	p, proof, err := verify.Verify(cmd.Context(), v.options)
 	switch {
 	case cmd.Context().Err() != nil:
-		return v.interrupted(cmd, p, proof)
+		return v.interrupted(cmd, p, proof, files)
 	case err != nil:
 		return err
 	}
-	return v.finish(cmd, p, proof)
+	return v.finish(cmd, p, proof, files)
 }
 
 // interrupted prints what verify had proved before Ctrl-C.
-func (v *verifyFlags) interrupted(cmd *cobra.Command, p profile.Profile, proof profile.Proof) error {
+func (v *verifyFlags) interrupted(cmd *cobra.Command, p profile.Profile, proof profile.Proof, files []string) error {
 	what := "nothing is proved"
 	if proof.Works {
 		what = "only finished trials count in the proof"
-		if err := v.show(cmd, p, proof); err != nil {
+		if err := v.show(cmd, p, proof, files); err != nil {
 			return err
 		}
 	}
@@ -164,8 +164,8 @@ func (v *verifyFlags) interrupted(cmd *cobra.Command, p profile.Profile, proof p
 	return &exitError{signalExitCode(unix.SIGINT)}
 }
 
-func (v *verifyFlags) finish(cmd *cobra.Command, p profile.Profile, proof profile.Proof) error {
-	if err := v.show(cmd, p, proof); err != nil {
+func (v *verifyFlags) finish(cmd *cobra.Command, p profile.Profile, proof profile.Proof, files []string) error {
+	if err := v.show(cmd, p, proof, files); err != nil {
 		return err
 	}
 	if !proof.Enough || !proof.Minimal {
@@ -174,14 +174,15 @@ func (v *verifyFlags) finish(cmd *cobra.Command, p profile.Profile, proof profil
 	return nil
 }
 
-// show saves and prints the proof.
-func (v *verifyFlags) show(cmd *cobra.Command, p profile.Profile, proof profile.Proof) error {
+// show saves and prints the proof. files are the profiles that the list is from.
+func (v *verifyFlags) show(cmd *cobra.Command, p profile.Profile, proof profile.Proof, files []string) error {
 	var saveErr error
 	if v.save != "" {
 		saveErr = profile.Save(v.save, p)
 	}
 	// Print the proof even if the profile could not be saved.
-	return errors.Join(report.WriteProof(cmd.OutOrStdout(), proof, report.Format(v.format.value)), saveErr)
+	evidence := newEvidence(verifyScope(proof, files)).WithProof(proof)
+	return errors.Join(report.WriteProof(cmd.OutOrStdout(), proof, report.Format(v.format.value), evidence), saveErr)
 }
 
 // trialPrinter prints the progress of the trials.

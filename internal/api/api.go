@@ -25,6 +25,7 @@ import (
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/daemon"
+	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report"
 	"github.com/capmon/capmon/internal/settings"
@@ -73,8 +74,8 @@ type Options struct {
 	Stale time.Duration
 	// Settled is how long the daemon is not ready after a loss.
 	Settled time.Duration
-	// Version of capmon.
-	Version string
+	// Version of capmon. VersionNumber is the version without its commit.
+	Version, VersionNumber string
 	// Limiter limits the number of concurrent responses from the database. Handlers can share it. nil for a limit of
 	// one.
 	Limiter Limiter
@@ -221,11 +222,21 @@ func (s *server) report(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var out, notes bytes.Buffer
-	if err := report.Write(&out, &notes, p, report.JSON, report.Options{}); err != nil {
+	evidence := profile.Evidence{Scope: scopeOf(r), Created: time.Now().UTC(), Capmon: s.options.VersionNumber}.WithRuns(p.Runs)
+	if err := report.Write(&out, &notes, p, report.JSON, report.Options{Evidence: evidence}); err != nil {
 		problem(w, http.StatusInternalServerError, err)
 		return
 	}
 	respond(w, "application/json", out.Bytes())
+}
+
+// scopeOf describes in words what a request selects.
+func scopeOf(r *http.Request) string {
+	const all = "database of capmon serve"
+	if r.URL.RawQuery == "" {
+		return all
+	}
+	return all + ", " + printable.Text(r.URL.RawQuery)
 }
 
 // profile responds with a profile in the format of capmon profile --save.

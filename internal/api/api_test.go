@@ -130,7 +130,7 @@ func TestWithProblemsDoesNotChangeOtherResponses(t *testing.T) {
 }
 
 func handlerOf(source Source, token string) http.Handler {
-	return Handler(source, prometheus.NewRegistry(), Options{Token: token, Stale: time.Hour, Settled: time.Minute, Version: "1", Log: zap.NewNop()})
+	return Handler(source, prometheus.NewRegistry(), Options{Token: token, Stale: time.Hour, Settled: time.Minute, Version: "1", VersionNumber: "v0.9", Log: zap.NewNop()})
 }
 
 // get sends a request. The authorization is the value of its header; "" for none. test/compat/api compares responses
@@ -172,6 +172,19 @@ func TestHeadersReportWhatMayBeMissing(t *testing.T) {
 		header := get(handler, path, "").Header()
 		if got := [2]string{header.Get("X-Capmon-Pruned"), header.Get("X-Capmon-Unknown")}; got != want {
 			t.Errorf("%s: %q, wanted %q", path, got, want)
+		}
+	}
+}
+
+func TestReportHasItsEvidence(t *testing.T) {
+	handler := handlerOf(apitest.Working(), "")
+	for query, scope := range map[string]string{"": "database of capmon serve", "?until=2026-08-01T13:00:00Z": "database of capmon serve, until=2026-08-01T13:00:00Z"} {
+		var got struct{ Evidence profile.Evidence }
+		if err := json.Unmarshal(get(handler, "/api/v1/report"+query, "").Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if e := got.Evidence; e.Scope != scope || e.Capmon != "v0.9" || e.Created.IsZero() || !e.From.Equal(apitest.Saturday) || len(e.Hosts) != 1 {
+			t.Errorf("%q: %+v", query, e)
 		}
 	}
 }

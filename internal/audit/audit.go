@@ -34,11 +34,14 @@ type Options struct {
 	// Strict makes the audit fail if a related rule is violated.
 	Strict bool
 	Time   time.Time
+	// Evidence describes where the facts come from. [Of] fills in the fields about the recordings.
+	Evidence profile.Evidence
 }
 
 // Audit is the result of an audit.
 type Audit struct {
-	Time time.Time `json:"time"`
+	Time     time.Time        `json:"time"`
+	Evidence profile.Evidence `json:"evidence"`
 	// Static is true if the audit read only the grants, not what the containers use.
 	Static     bool               `json:"static"`
 	Thresholds Thresholds         `json:"-"`
@@ -121,6 +124,7 @@ type Related struct {
 // Of audits the containers. It sorts them by status: fail, manual, pass.
 func Of(subjects []Subject, o Options) Audit {
 	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Containers: []*ContainerResult{}}
+	audit.Evidence = o.Evidence.WithRuns(recordings(subjects, o.Profile))
 	var seen observations
 	if o.Profile != nil {
 		seen = observations{profile: *o.Profile, all: profile.Summaries(*o.Profile), builds: map[string][]profile.Summary{}}
@@ -186,6 +190,42 @@ func find(summaries []profile.Summary, info container.Info) *profile.Summary {
 		}
 	}
 	return nil
+}
+
+// recordings returns the runs of the containers, as find would find them.
+func recordings(subjects []Subject, p *profile.Profile) (runs []profile.Run) {
+	if p == nil {
+		return nil
+	}
+	wanted := make(map[[3]string]bool)
+	for _, subject := range subjects {
+		info := subject.Info
+		self := profile.Container{ID: info.ID, Name: info.Name, Image: info.Image, Labels: info.Labels}
+		for _, key := range recordingKeys(self) {
+			wanted[key] = true
+		}
+	}
+	for _, run := range p.FillFrom(profile.Profile{}).Runs {
+		if slices.ContainsFunc(recordingKeys(run.Container), func(key [3]string) bool { return wanted[key] }) {
+			runs = append(runs, run)
+		}
+	}
+	return runs
+}
+
+// recordingKeys returns what identifies a container for find.
+func recordingKeys(c profile.Container) [][3]string {
+	var keys [][3]string
+	if c.Unconfirmed == "" {
+		keys = append(keys, [3]string{"ID", c.ID})
+	}
+	if c.Service() != "" {
+		keys = append(keys, [3]string{"service", c.Service(), c.Image})
+	}
+	if c.Name != "" {
+		keys = append(keys, [3]string{"name", c.Name, c.Image})
+	}
+	return keys
 }
 
 func judge(subject Subject, s *profile.Summary, o Options) *ContainerResult {

@@ -54,6 +54,8 @@ type (
 		Title        string             `json:"title"`
 		Description  string             `json:"description"`
 		Start        time.Time          `json:"start"`
+		End          time.Time          `json:"end"`
+		Props        []oscalProperty    `json:"props,omitempty"`
 		Local        *oscalLocal        `json:"local-definitions,omitempty"`
 		Reviewed     oscalReviewed      `json:"reviewed-controls"`
 		Observations []oscalObservation `json:"observations,omitempty"`
@@ -134,8 +136,11 @@ func writeOSCAL(out io.Writer, audit Audit, version string) error {
 
 func oscalResultOf(audit Audit) oscalResult {
 	result := oscalResult{
-		UUID: uuid.NewString(), Title: "capmon audit", Description: capabilitiesRule.Rationale, Start: audit.Time,
+		UUID: uuid.NewString(), Title: "capmon audit", Description: capabilitiesRule.Rationale, Start: collectionStart(audit), End: audit.Time,
 		Reviewed: oscalReviewed{[]oscalSelection{{[]oscalControl{{"cm-6"}, {control}}}}},
+	}
+	for _, fact := range audit.Evidence.Facts() {
+		result.Props = append(result.Props, oscalProperty{strings.ReplaceAll(fact.Name, " ", "-"), propertyNamespace, property(fact.Text)})
 	}
 	titles := make(map[string]string)
 	for _, rule := range Rules() {
@@ -164,6 +169,14 @@ func oscalResultOf(audit Audit) oscalResult {
 		result.Local = &oscalLocal{items}
 	}
 	return result
+}
+
+// collectionStart returns when the collection of the evidence began. OSCAL allows no times before 1900.
+func collectionStart(audit Audit) time.Time {
+	if from := audit.Evidence.From; from.Year() >= 1900 && from.Before(audit.Time) {
+		return from.UTC()
+	}
+	return audit.Time
 }
 
 // propertyNamespace is the namespace of properties that capmon defines.

@@ -86,7 +86,7 @@ type jsonThresholds struct {
 
 // findings returns the audit in a form for CSV, SARIF and JUnit.
 func (a Audit) findings(version string) findings.Report {
-	report := findings.Report{Command: "capmon audit", Version: version, Time: a.Time, Rules: Rules()}
+	report := findings.Report{Command: "capmon audit", Version: version, Time: a.Time, Evidence: a.Evidence, Rules: Rules()}
 	for _, c := range a.Containers {
 		properties := map[string]any{"containerID": c.ID, "grants": c.Grants}
 		if c.Observation != nil {

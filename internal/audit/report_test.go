@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/findings"
+	"github.com/capmon/capmon/internal/profile"
 )
 
 // hostile contains texts that only an attacker chooses.
@@ -20,7 +23,10 @@ var hostile = []string{
 }
 
 func hostileAudit() Audit {
-	audit := Audit{Time: noon, Thresholds: thresholds}
+	audit := Audit{Time: noon, Thresholds: thresholds, Evidence: profile.Evidence{
+		Hosts: hostile, Engines: hostile, Kernels: hostile, RecordedBy: hostile, From: noon.Add(-time.Hour), To: noon, Scope: "all containers", Created: noon, Capmon: "v0.9",
+		Audited: &profile.AuditedEngine{Host: strings.Join(hostile, ""), Engine: strings.Join(hostile, "")},
+	}}
 	list := capability.Of(capability.Chown)
 	for i, text := range hostile {
 		audit.Containers = append(audit.Containers, &ContainerResult{
@@ -181,5 +187,66 @@ func TestTheTableBeginsWithAnOverview(t *testing.T) {
 	}
 	if none := text(Of(nil, Options{Time: noon}), View{}); none != "CIS 5.4, 0 containers\n" {
 		t.Errorf("%q", none)
+	}
+}
+
+// The evidence is about the audited containers only, as find finds them.
+func TestEvidenceHasTheRecordingsOfTheAuditedContainers(t *testing.T) {
+	const service = "com.docker.swarm.service.name"
+	recorded := func(host string, change func(*profile.Run)) profile.Run {
+		run := ran(time.Minute)
+		run.ID, run.Observation.Host = "o/"+host, host
+		change(&run)
+		return run
+	}
+	p := profile.New(
+		recorded("by-name", func(*profile.Run) {}),
+		recorded("by-id", func(r *profile.Run) { r.Container = profile.Container{ID: strings.Repeat("a", 64)} }),
+		recorded("by-service", func(r *profile.Run) {
+			r.Container.Name, r.Container.Labels = "shop.1", map[string]string{service: "shop"}
+		}),
+		recorded("other-image", func(r *profile.Run) { r.Container.Image = "nginx:1" }),
+		recorded("other-name", func(r *profile.Run) { r.Container.Name = "db" }),
+		recorded("other-service", func(r *profile.Run) {
+			r.Container.Name, r.Container.Labels = "pay.1", map[string]string{service: "pay"}
+		}),
+		recorded("unconfirmed", func(r *profile.Run) {
+			r.Container = profile.Container{ID: strings.Repeat("a", 64), Unconfirmed: "/user.slice"}
+		}),
+		recorded("unnamed", func(r *profile.Run) { r.Container = profile.Container{ID: strings.Repeat("c", 64)} }),
+	)
+	subject := web(func(_ *container.HostConfig, c *container.Config) { c.Labels = map[string]string{service: "shop"} })
+	evidence := profile.Evidence{Scope: "container web", Created: noon, Capmon: "v0.9", Audited: &profile.AuditedEngine{Host: "web1", Engine: "docker 28.2.2"}}
+	audit := Of([]Subject{subject}, Options{Profile: &p, Time: noon, Evidence: evidence})
+	if diff := cmp.Diff([]string{"by-id", "by-name", "by-service"}, audit.Evidence.Hosts); diff != "" {
+		t.Error(diff)
+	}
+	if static := Of([]Subject{subject}, Options{Time: noon, Evidence: evidence}); len(static.Evidence.Hosts) > 0 || static.Evidence.Audited.Host != "web1" {
+		t.Errorf("a static audit: %+v", static.Evidence)
+	}
+}
+
+func TestFormatsHaveTheEvidence(t *testing.T) {
+	p := profile.New(ran(time.Minute))
+	evidence := profile.Evidence{Scope: "container web", Created: noon, Capmon: "v0.9", Audited: &profile.AuditedEngine{Host: "web1", Engine: "docker 28.2.2"}}
+	audit := Of([]Subject{web(nil)}, Options{Profile: &p, Time: noon, Evidence: evidence})
+	for format, want := range map[Format]string{
+		Table: `host web1 · engine docker 28.2.2
+  recorded 2026-08-01 12:00:00 to 12:01:00 UTC on host unknown with engine unknown by capmon unknown
+  container web · audited 2026-08-01 12:00:00 UTC · capmon v0.9
+
+CIS 5.4, 1 container: 1 fail
+
+FAIL  `,
+		JSON:  `"audited": {`,
+		CSV:   ",web1,docker 28.2.2,2026-08-01T12:00:00Z,2026-08-01T12:01:00Z,container web,2026-08-01T12:00:00Z,v0.9\r\n",
+		SARIF: `"audited":{"host":"web1","engine":"docker 28.2.2"}`,
+		JUnit: `<property name="audited host" value="web1">`,
+		HTML:  "<dt>audited host</dt><dd>web1</dd>",
+		OSCAL: `"name": "audited-host",`,
+	} {
+		if text := write(t, audit, format); !strings.Contains(text, want) || format == Table && !strings.HasPrefix(text, want) {
+			t.Errorf("%s lacks %q:\n%.2000s", format, want, text)
+		}
 	}
 }

@@ -13,6 +13,12 @@ import (
 // writeTable writes the audit for a terminal: an overview, and the details of each container.
 func writeTable(out io.Writer, audit Audit, view View) error {
 	var page strings.Builder
+	for _, line := range audit.Evidence.Lines("") {
+		page.WriteString(line + "\n")
+	}
+	if page.Len() > 0 {
+		page.WriteString("\n")
+	}
 	all := audit.Overview()
 	page.WriteString("CIS 5.4, ")
 	if len(audit.Containers) == 1 {

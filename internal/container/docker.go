@@ -172,6 +172,7 @@ func (d *Docker) Version(ctx context.Context) (Version, error) {
 	return Version{
 		Engine:        server.Version,
 		API:           server.APIVersion,
+		Host:          info.Name,
 		OS:            info.OperatingSystem,
 		Kernel:        info.KernelVersion,
 		CgroupDriver:  info.CgroupDriver,

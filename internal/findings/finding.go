@@ -2,7 +2,11 @@
 // and SARIF.
 package findings
 
-import "time"
+import (
+	"time"
+
+	"github.com/capmon/capmon/internal/profile"
+)
 
 // Status states whether a container complies with a rule.
 type Status string
@@ -56,6 +60,7 @@ type Report struct {
 	// Command is the command that made the report, such as capmon audit. Version is the version of capmon.
 	Command, Version string
 	Time             time.Time
+	Evidence         profile.Evidence
 	Rules            []Rule
 	// Findings refers to Rules, in any order.
 	Findings []Finding

@@ -3,7 +3,6 @@ package findings
 import (
 	"encoding/xml"
 	"io"
-	"time"
 
 	"github.com/capmon/capmon/internal/printable"
 )
@@ -18,13 +17,19 @@ type (
 		Suites   []junitSuite `xml:"testsuite"`
 	}
 	junitSuite struct {
-		Name      string      `xml:"name,attr"`
-		Tests     int         `xml:"tests,attr"`
-		Failures  int         `xml:"failures,attr"`
-		Errors    int         `xml:"errors,attr"`
-		Skipped   int         `xml:"skipped,attr"`
-		Timestamp string      `xml:"timestamp,attr"`
-		Cases     []junitCase `xml:"testcase"`
+		Name       string          `xml:"name,attr"`
+		Tests      int             `xml:"tests,attr"`
+		Failures   int             `xml:"failures,attr"`
+		Errors     int             `xml:"errors,attr"`
+		Skipped    int             `xml:"skipped,attr"`
+		Timestamp  string          `xml:"timestamp,attr"`
+		Host       string          `xml:"hostname,attr,omitempty"`
+		Properties []junitProperty `xml:"properties>property"`
+		Cases      []junitCase     `xml:"testcase"`
+	}
+	junitProperty struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
 	}
 	junitCase struct {
 		Name    string        `xml:"name,attr"`
@@ -48,7 +53,7 @@ type (
 func WriteJUnit(out io.Writer, report Report) error {
 	suites := junitSuites{Name: report.Command}
 	for _, rule := range report.Rules {
-		suite := junitSuiteOf(rule, report.of(rule.ID), report.Time)
+		suite := junitSuiteOf(rule, report.of(rule.ID), report)
 		suites.Tests += suite.Tests
 		suites.Failures += suite.Failures
 		suites.Suites = append(suites.Suites, suite)
@@ -65,8 +70,12 @@ func WriteJUnit(out io.Writer, report Report) error {
 	return err
 }
 
-func junitSuiteOf(rule Rule, findings []Finding, at time.Time) junitSuite {
-	suite := junitSuite{Name: rule.ID + " " + rule.Title, Timestamp: at.UTC().Format("2006-01-02T15:04:05")}
+func junitSuiteOf(rule Rule, findings []Finding, report Report) junitSuite {
+	suite := junitSuite{Name: rule.ID + " " + rule.Title, Timestamp: report.Time.UTC().Format("2006-01-02T15:04:05")}
+	suite.Host, _ = report.Evidence.Origin()
+	for _, fact := range report.Evidence.Facts() {
+		suite.Properties = append(suite.Properties, junitProperty{fact.Name, fact.Text})
+	}
 	for _, f := range findings {
 		test := junitCase{Name: printable.Text(f.Subject), Class: rule.ID}
 		text, remedy := printable.Text(f.Text), printable.Lines(f.Remedy)

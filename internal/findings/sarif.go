@@ -9,8 +9,10 @@ import (
 	"maps"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/profile"
 )
 
 const (
@@ -31,10 +33,20 @@ type (
 		Runs    []sarifRun `json:"runs"`
 	}
 	sarifRun struct {
-		Tool     sarifTool     `json:"tool"`
-		Results  []sarifResult `json:"results"`
-		Language string        `json:"language"`
-		Newlines []string      `json:"newlineSequences"`
+		Tool        sarifTool          `json:"tool"`
+		Invocations []sarifInvocation  `json:"invocations"`
+		Results     []sarifResult      `json:"results"`
+		Language    string             `json:"language"`
+		Newlines    []string           `json:"newlineSequences"`
+		Properties  sarifRunProperties `json:"properties"`
+	}
+	sarifRunProperties struct {
+		Evidence profile.Evidence `json:"evidence"`
+	}
+	// sarifInvocation has no machine: that would be the machine of this capmon, and not the host of the containers.
+	sarifInvocation struct {
+		Successful bool      `json:"executionSuccessful"`
+		End        time.Time `json:"endTimeUtc"`
 	}
 	sarifTool struct {
 		Driver sarifDriver `json:"driver"`
@@ -93,7 +105,8 @@ type (
 
 // WriteSARIF writes SARIF 2.1.0 with a result for each finding. The kind of a result is pass, fail or, if a person must
 // review it, review. The texts of a rule are in the rule only, not in the results. The logical location is the
-// container. The physical location, which some services require, is its image.
+// container. The physical location, which some services require, is its image. The properties of the run have the
+// evidence.
 func WriteSARIF(out io.Writer, report Report) error {
 	driver := sarifDriver{Name: "capmon", Version: report.Version, InformationURI: informationURI, Language: language, Rules: []sarifRule{}}
 	index := make(map[string]int)
@@ -101,7 +114,10 @@ func WriteSARIF(out io.Writer, report Report) error {
 		index[rule.ID] = i
 		driver.Rules = append(driver.Rules, sarifRuleOf(rule))
 	}
-	run := sarifRun{Tool: sarifTool{driver}, Results: []sarifResult{}, Language: language, Newlines: []string{"\r\n", "\n"}}
+	run := sarifRun{
+		Tool: sarifTool{driver}, Invocations: []sarifInvocation{{true, report.Time.UTC()}}, Results: []sarifResult{}, Language: language,
+		Newlines: []string{"\r\n", "\n"}, Properties: sarifRunProperties{report.Evidence},
+	}
 	for _, f := range report.Findings {
 		run.Results = append(run.Results, sarifResultOf(f, index[f.Rule]))
 	}

@@ -54,6 +54,7 @@ func (o *Observer) followEngineOnce(ctx context.Context, since time.Time) error 
 		o.inspections.runningInspected.send()
 		return err
 	}
+	o.done.Go(func() { o.describeEngine(following) }) // again after each restart, which may be an upgrade
 	o.setEngineProc(o.engine.PID())
 	defer o.setEngineProc(0) // a process of a container may get the process ID of an engine that has exited
 	o.inspectRunning(ctx, all)

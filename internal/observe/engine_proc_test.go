@@ -28,6 +28,10 @@ const onlyContainer = "the only one"
 
 func (r *restartable) PID() int { return int(r.pid.Load()) }
 
+func (r *restartable) Version(context.Context) (container.Version, error) {
+	return container.Version{}, errors.New("it does not describe itself")
+}
+
 func (r *restartable) Events(context.Context, time.Time) (<-chan container.Event, <-chan error) {
 	return nil, r.ended
 }

@@ -39,6 +39,7 @@ func (o *Observer) syncWithEngine(ctx context.Context) error {
 		}
 		return nil
 	}
+	o.describeEngineOnce(ctx)
 	if o.storage != nil {
 		o.forgetRemoved(before, all, ids)
 	}

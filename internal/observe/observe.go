@@ -25,7 +25,9 @@ type Options struct {
 	Engine container.Engine
 	// KeptLabels selects the labels whose values profiles and uses contain.
 	KeptLabels container.KeptLabels
-	Log        *zap.Logger
+	// Version is the version of capmon, for the profiles.
+	Version string
+	Log     *zap.Logger
 	// Consumer receives the checks while they are recorded; nil if nobody receives them. With a Consumer and without
 	// Storage, the observer does not inspect files. It also does not record the system calls that a seccomp profile
 	// allows only with a capability. So the result of [Observer.Profile] has neither of these.
@@ -63,6 +65,7 @@ type Observer struct {
 	done        sync.WaitGroup
 
 	mu           sync.Mutex // guards the fields below
+	recorder     recorderData
 	fromEngine   engineData
 	owners       cgroupOwners
 	files        fileRecords
@@ -117,6 +120,7 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 		consumer:       options.Consumer,
 		eventsHandled:  newOneTimeEvent(),
 		inspections:    newInspections(),
+		recorder:       newRecorderData(options.Version),
 		fromEngine:     newEngineData(),
 		owners:         newCgroupOwners(),
 		files:          newFileRecords(),
@@ -253,7 +257,9 @@ func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 		Files: o.files.capabilities, Walks: o.files.paths.walks, Unresponsive: o.lookups.Unresponsive(), SeccompCallsSince: o.seccompCalls.since, Exits: o.fromEngine.exits, Stops: o.fromEngine.stops,
 		KeptLabels: o.keptLabels, Last: o.last,
 	}
-	return profile.New(profile.Record(snapshot, o.observation, sources)...)
+	observation := o.observation
+	observation.Recorder = o.recorder.Recorder
+	return profile.New(profile.Record(snapshot, observation, sources)...)
 }
 
 // wantsProfiles reports whether the observer has to collect what a Profile needs.

@@ -32,7 +32,7 @@ func encoded(t testing.TB, p Profile) string {
 func whole() Profile {
 	started := saturday
 	return New(Run{
-		ID: "o/1", Observation: Observation{ID: "o", Kernel: "6.18.1", Start: saturday, End: saturday.Add(time.Minute)},
+		ID: "o/1", Observation: Observation{ID: "o", Recorder: web1, Kernel: "6.18.1", Start: saturday, End: saturday.Add(time.Minute)},
 		Container: Container{ID: strings.Repeat("ab", 32), Name: "web", Image: "nginx", Labels: map[string]string{"a": "<b>&\n"}},
 		Started:   &started, Ended: saturday.Add(time.Minute), Processes: 1, Checks: 2, Incomplete: []string{}, Uses: []UsePattern{chown(2)},
 	})

@@ -48,7 +48,7 @@ func generateRun(r *rand.Rand) Run {
 	observation := fmt.Sprint("observation-", r.Intn(2))
 	run := Run{
 		ID:          fmt.Sprint(observation, "/", r.Intn(3)),
-		Observation: Observation{ID: observation, Hook: monitor.Tracepoint, Start: saturday, End: moment(r)},
+		Observation: Observation{ID: observation, Recorder: generateRecorder(r), Hook: monitor.Tracepoint, Start: saturday, End: moment(r)},
 		Container:   Container{ID: pick(r, "aa", "bb"), Name: pick(r, "", "web"), Image: pick(r, "", "nginx", "redis")},
 		Grants: Grants{
 			Engine:    perhaps(r, capability.Set(r.Intn(8))),
@@ -93,9 +93,13 @@ func generateFile(r *rand.Rand) File {
 	return file
 }
 
+func generateRecorder(r *rand.Rand) Recorder {
+	return pick(r, Recorder{}, Recorder{Host: "web1", Engine: "docker 28.2.2", Capmon: "v0.9"}, Recorder{Host: "web1", Capmon: "v0.8"})
+}
+
 func generateProof(r *rand.Rand) Proof {
 	return Proof{
-		ID: fmt.Sprint("proof-", r.Intn(3)), Time: moment(r), Repeat: 1 + r.Intn(2), Command: []string{"docker", "run", "nginx"},
+		ID: fmt.Sprint("proof-", r.Intn(3)), Recorder: generateRecorder(r), Time: moment(r), Repeat: 1 + r.Intn(2), Command: []string{"docker", "run", "nginx"},
 		Container: Container{ID: "aa", Name: pick(r, "", "web"), Image: "nginx"},
 		Observed:  capability.Set(r.Intn(4)), Set: capability.Set(r.Intn(4)), Works: r.Intn(2) == 0, Minimal: r.Intn(2) == 0,
 		Members: []Member{{Capability: capability.Chown, Verdict: pick(r, Needed, Unneeded, Unsure), Trial: r.Intn(2)}},

@@ -92,13 +92,26 @@ type Run struct {
 	Unlisted uint64 `json:"unlisted,omitempty"`
 }
 
-// Observation is one session of capmon's recording.
+// Observation is one session of capmon's recording. If several processes of capmon made the recording, one after the
+// other, Recorder describes the process that wrote this record.
 type Observation struct {
-	ID     string       `json:"id"`
+	ID string `json:"id"`
+	Recorder
 	Kernel string       `json:"kernel"`
 	Hook   monitor.Hook `json:"hook"`
 	Start  time.Time    `json:"start"`
 	End    time.Time    `json:"end"`
+}
+
+// Recorder identifies where capmon recorded, and which capmon. Its fields are empty in files of earlier versions.
+type Recorder struct {
+	// Host is the name of the host: as its engine reports it, or otherwise the name of the host or container that
+	// capmon ran on.
+	Host string `json:"host,omitempty"`
+	// Engine is the kind and version of the engine, such as docker 28.2.2; empty if no engine answered.
+	Engine string `json:"engine,omitempty"`
+	// Capmon is the version of capmon.
+	Capmon string `json:"capmon,omitempty"`
 }
 
 // Container identifies a container. Everything but the ID comes from the engine, and is empty if the engine did not

@@ -81,6 +81,18 @@ func TestTheLaterRecordOfARunCounts(t *testing.T) {
 	}
 }
 
+// Another version of capmon may resume a recording. A file of an earlier version does not name it.
+func TestTheLaterRecordHasTheRecorder(t *testing.T) {
+	early := Run{ID: "o/1", Observation: Observation{End: saturday, Recorder: Recorder{Host: "web1", Capmon: "v0.8"}}}
+	late := Run{ID: "o/1", Observation: Observation{End: saturday.Add(time.Second), Recorder: Recorder{Host: "web1", Engine: "docker 28.2.2", Capmon: "v0.9"}}}
+	unknown := Run{ID: "o/1", Observation: Observation{End: saturday}}
+	for _, test := range []struct{ one, other, want Run }{{early, late, late}, {late, early, late}, {unknown, early, early}, {early, unknown, early}} {
+		if got := Merge(New(test.one), New(test.other)).Runs[0].Observation.Recorder; got != test.want.Observation.Recorder {
+			t.Errorf("got %+v, wanted %+v", got, test.want.Observation.Recorder)
+		}
+	}
+}
+
 func TestRunsAreSortedByStart(t *testing.T) {
 	at := func(minutes int) *time.Time {
 		start := saturday.Add(time.Duration(minutes) * time.Minute)

@@ -24,7 +24,8 @@ const (
 // Proof is the result of running a container's workload repeatedly, each time with fewer capabilities.
 type Proof struct {
 	// ID is unique among all proofs.
-	ID        string    `json:"id"`
+	ID string `json:"id"`
+	Recorder
 	Time      time.Time `json:"time"`
 	Container Container `json:"container"`
 	// Command is the docker run or docker compose up command line. It lacks the arguments of the container's program,

@@ -30,13 +30,14 @@ func CheckFormats() []Format { return []Format{Table, JSON, JUnit, SARIF} }
 func WriteCheck(out io.Writer, result policy.Result, format Format, options Options, version string, now time.Time) error {
 	switch format {
 	case JSON:
-		return encode(out, jsonOfCheck(result))
+		return encode(out, jsonOfCheck(result, options.Evidence))
 	case JUnit:
-		return findings.WriteJUnit(out, checkFindings(result, version, now))
+		return findings.WriteJUnit(out, checkFindings(result, options.Evidence, version, now))
 	case SARIF:
-		return findings.WriteSARIF(out, checkFindings(result, version, now))
+		return findings.WriteSARIF(out, checkFindings(result, options.Evidence, version, now))
 	}
 	page := &page{options: options}
+	page.evidence(options.Evidence)
 	for _, c := range result.Containers {
 		page.checked(c, result.Policy)
 	}
@@ -126,6 +127,8 @@ type jsonCheck struct {
 	Schema int `json:"schema"`
 	// True if no container violates a rule. The exit code is then 0, otherwise 1.
 	Passed bool `json:"passed"`
+	// Where the facts in the result come from.
+	Evidence profile.Evidence `json:"evidence"`
 	// The file of the policy; missing if there is none.
 	Policy string `json:"policy,omitempty"`
 	// Sorted by their start.
@@ -167,8 +170,8 @@ type jsonViolation struct {
 	Uses []profile.UsePattern `json:"uses"`
 }
 
-func jsonOfCheck(result policy.Result) jsonCheck {
-	all := jsonCheck{Schema: schema, Passed: result.Passed(), Policy: result.Policy.Path, Containers: []jsonChecked{}, Idle: append([]string{}, result.Idle...),
+func jsonOfCheck(result policy.Result, evidence profile.Evidence) jsonCheck {
+	all := jsonCheck{Schema: schema, Evidence: evidence, Passed: result.Passed(), Policy: result.Policy.Path, Containers: []jsonChecked{}, Idle: append([]string{}, result.Idle...),
 		Missing: append([]string{}, result.Missing...)}
 	for _, c := range result.Containers {
 		j := jsonChecked{
@@ -193,9 +196,9 @@ const (
 // that a program that tracks findings over several checks can distinguish them. It has one finding for each of these
 // rules that a container violates, one for each container that passes, and one for each container that capmon did not
 // observe completely.
-func checkFindings(result policy.Result, version string, now time.Time) findings.Report {
+func checkFindings(result policy.Result, evidence profile.Evidence, version string, now time.Time) findings.Report {
 	report := findings.Report{
-		Command: "capmon check", Version: version, Time: now,
+		Command: "capmon check", Version: version, Time: now, Evidence: evidence,
 		Rules: []findings.Rule{
 			{ID: rulePolicy, Title: "complies with all rules"},
 			{ID: ruleObservation, Title: "capmon watched the container from its start to its end and recorded everything", Remedy: "Record the container from its start to its end: capmon profile -- COMMAND"},

@@ -25,6 +25,7 @@ func WriteComparison(out io.Writer, c compare.Comparison, format Format, options
 		return encode(out, jsonOfComparison(c, options))
 	}
 	page := &page{options: options}
+	page.evidences(options.Before, options.Evidence)
 	for _, each := range c.Containers {
 		page.compared(makeComparedPrintable(each))
 		page.line("")

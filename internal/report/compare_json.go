@@ -12,8 +12,18 @@ type jsonComparison struct {
 	Schema int `json:"schema"`
 	// True if the field new of at least one container is not empty.
 	New bool `json:"new"`
+	// Where the facts in the comparison come from.
+	Evidence jsonEvidences `json:"evidence"`
 	// Sorted by their start. Containers that are not in the later profile are last.
 	Containers []jsonCompared `json:"containers"`
+}
+
+// jsonEvidences is the evidence of both profiles.
+type jsonEvidences struct {
+	// Of the earlier profile.
+	Before profile.Evidence `json:"before"`
+	// Of the later profile.
+	After profile.Evidence `json:"after"`
 }
 
 // jsonCompared is a container, or a service, in both profiles.
@@ -89,7 +99,9 @@ type jsonUseChange struct {
 }
 
 func jsonOfComparison(c compare.Comparison, options Options) jsonComparison {
-	all := jsonComparison{Schema: schema, New: len(c.New()) > 0, Containers: []jsonCompared{}}
+	all := jsonComparison{
+		Schema: schema, New: len(c.New()) > 0, Evidence: jsonEvidences{options.Before, options.Evidence}, Containers: []jsonCompared{},
+	}
 	for _, each := range c.Containers {
 		j := jsonCompared{
 			Name: each.Name(), PairedBy: each.PairedBy, Before: jsonOfSide(each.Before), After: jsonOfSide(each.After),

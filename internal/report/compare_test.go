@@ -51,17 +51,24 @@ func TestComparisons(t *testing.T) {
 			golden(t, "compare", name,
 				txtar.File{Name: "table", Data: []byte(comparisonText(t, c, Table, Options{}))},
 				txtar.File{Name: "table --all", Data: []byte(comparisonText(t, c, Table, Options{All: true}))},
-				txtar.File{Name: "json", Data: []byte(comparisonText(t, c, JSON, Options{}))},
+				txtar.File{Name: "json", Data: []byte(comparisonText(t, c, JSON, ofSides(sides)))},
 			)
 		})
 	}
+}
+
+// ofSides returns options with the evidence of both profiles.
+func ofSides(sides [2]profile.Profile) Options {
+	return Options{Before: reporttest.Evidence(sides[0]), Evidence: reporttest.Evidence(sides[1])}
 }
 
 // Users quote a comparison in a pull request, in a Markdown block that a line of three backquotes ends.
 func TestNoNameEndsTheMarkdownBlockOfAComparison(t *testing.T) {
 	for name, sides := range reporttest.Comparisons() {
 		for _, all := range []bool{false, true} {
-			text := comparisonText(t, comparison(t, sides), Table, Options{All: all})
+			options := ofSides(sides)
+			options.All = all
+			text := comparisonText(t, comparison(t, sides), Table, options)
 			for line := range strings.Lines(text) {
 				if strings.HasPrefix(strings.TrimSpace(line), "```") {
 					t.Errorf("%s: %q", name, line)
@@ -125,7 +132,7 @@ func TestChecks(t *testing.T) {
 			golden(t, "check", name,
 				txtar.File{Name: "table", Data: []byte(checkText(t, result, Table, Options{}))},
 				txtar.File{Name: "table --all", Data: []byte(checkText(t, result, Table, Options{All: true}))},
-				txtar.File{Name: "json", Data: []byte(checkText(t, result, JSON, Options{}))},
+				txtar.File{Name: "json", Data: []byte(checkText(t, result, JSON, Options{Evidence: reporttest.Evidence(profile.Profile{})}))},
 			)
 			graphic(t, name, checkText(t, result, Table, Options{All: true}))
 		})

@@ -20,6 +20,8 @@ const schema = 2
 type jsonReport struct {
 	// Version of this JSON format.
 	Schema int `json:"schema"`
+	// Where the facts in the report come from.
+	Evidence profile.Evidence `json:"evidence"`
 	// Sorted by their start.
 	Containers []jsonContainer `json:"containers"`
 }
@@ -118,8 +120,8 @@ type jsonNarrower struct {
 	Narrower capability.Capability `json:"narrower"`
 }
 
-func writeJSON(out io.Writer, p profile.Profile) error {
-	report := jsonReport{Schema: schema, Containers: []jsonContainer{}}
+func writeJSON(out io.Writer, p profile.Profile, evidence profile.Evidence) error {
+	report := jsonReport{Schema: schema, Evidence: evidence, Containers: []jsonContainer{}}
 	for _, s := range profile.Summaries(p) {
 		report.Containers = append(report.Containers, jsonOf(s))
 	}

@@ -21,18 +21,21 @@ import (
 type jsonProof struct {
 	// Version of this JSON format.
 	Schema int `json:"schema"`
+	// Where the facts in the proof come from.
+	Evidence profile.Evidence `json:"evidence"`
 	profile.Proof
 	// The options of docker run that grant the proposed set.
 	Flags []string `json:"flags"`
 }
 
 // WriteProof writes a proof as a table or as JSON.
-func WriteProof(out io.Writer, proof profile.Proof, format Format) error {
+func WriteProof(out io.Writer, proof profile.Proof, format Format, evidence profile.Evidence) error {
 	if format == JSON {
-		return encode(out, jsonProof{Schema: schema, Proof: proof, Flags: dockerflags.Grant(proof.Set)})
+		return encode(out, jsonProof{Schema: schema, Evidence: evidence, Proof: proof, Flags: dockerflags.Grant(proof.Set)})
 	}
 	makeProofPrintable(&proof)
 	page := &page{}
+	page.evidence(evidence)
 	page.proof(proof)
 	_, err := io.WriteString(out, page.String())
 	return err
@@ -55,7 +58,7 @@ func (p *page) proof(proof profile.Proof) {
 		t := newTable("CAPABILITY", "OBSERVED", "VERDICT", "EVIDENCE")
 		t.SetColumnConfigs(nil)
 		for _, member := range proof.Members {
-			for i, line := range evidence(proof, member) {
+			for i, line := range trialResults(proof, member) {
 				if i == 0 {
 					t.AppendRow(table.Row{member.Capability.String(), observed(member), member.Verdict, line})
 				} else {
@@ -101,8 +104,8 @@ func observed(m profile.Member) string {
 	return string(m.Class)
 }
 
-// evidence returns the results of the trial for a member, one fact on each line.
-func evidence(proof profile.Proof, m profile.Member) []string {
+// trialResults returns the results of the trial for a member, one fact on each line.
+func trialResults(proof profile.Proof, m profile.Member) []string {
 	trial, ok := proof.TrialNumber(m.Trial)
 	if !ok {
 		return []string{"not tried"}

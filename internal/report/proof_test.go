@@ -30,7 +30,11 @@ func TestProofs(t *testing.T) {
 func proofText(t *testing.T, p profile.Proof, format Format) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := WriteProof(&out, p, format); err != nil {
+	var evidence profile.Evidence
+	if format == JSON {
+		evidence = reporttest.Evidence(profile.Profile{}).WithProof(p)
+	}
+	if err := WriteProof(&out, p, format, evidence); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -91,7 +95,7 @@ func TestDescribeTrial(t *testing.T) {
 
 func TestWriteProofReturnsErrors(t *testing.T) {
 	for _, format := range []Format{Table, JSON} {
-		if err := WriteProof(full{}, reporttest.Proof(), format); !errors.Is(err, errFull) {
+		if err := WriteProof(full{}, reporttest.Proof(), format, profile.Evidence{}); !errors.Is(err, errFull) {
 			t.Errorf("%s: got %v", format, err)
 		}
 	}

@@ -25,6 +25,9 @@ type Options struct {
 	Width int
 	// Color colors the important words. Set it only for terminals.
 	Color bool
+	// Evidence describes where the facts in the report come from. [WriteComparison] writes it for the later profile, and
+	// Before for the earlier one.
+	Evidence, Before profile.Evidence
 }
 
 // Format is the name of an output format.
@@ -45,7 +48,7 @@ func Formats() []Format { return []Format{Table, JSON, Flags} }
 func Write(out, notes io.Writer, p profile.Profile, format Format, options Options) error {
 	switch format {
 	case JSON:
-		return writeJSON(out, p)
+		return writeJSON(out, p, options.Evidence)
 	case Flags:
 		return writeFlags(out, notes, p, options)
 	default:

@@ -45,7 +45,7 @@ func TestReports(t *testing.T) {
 			plain, _ := rendered(t, p, Table, Options{})
 			all, _ := rendered(t, p, Table, Options{All: true, Details: true})
 			flags, notes := rendered(t, p, Flags, Options{})
-			asJSON, _ := rendered(t, p, JSON, Options{})
+			asJSON, _ := rendered(t, p, JSON, Options{Evidence: reporttest.Evidence(p)})
 			golden(t, "", name,
 				txtar.File{Name: "table", Data: []byte(plain)},
 				txtar.File{Name: "table --all", Data: []byte(all)},
@@ -77,7 +77,7 @@ func TestColorOnlyAddsColor(t *testing.T) {
 // Containers and profile files may contain any name.
 func TestTerminalOutputEscapesAllNames(t *testing.T) {
 	p := reporttest.Profiles()["hostile"]
-	table, _ := rendered(t, p, Table, Options{All: true, Details: true})
+	table, _ := rendered(t, p, Table, Options{All: true, Details: true, Evidence: reporttest.Evidence(p)})
 	flags, notes := rendered(t, p, Flags, Options{})
 	for about, text := range map[string]string{"table": table, "flags": flags, "notes": notes} {
 		for _, r := range text {
@@ -99,7 +99,7 @@ func TestTerminalOutputEscapesAllNames(t *testing.T) {
 
 func TestLinesHaveNoBlanksAtTheirEnd(t *testing.T) {
 	for name, p := range reporttest.Profiles() {
-		table, _ := rendered(t, p, Table, Options{All: true, Details: true})
+		table, _ := rendered(t, p, Table, Options{All: true, Details: true, Evidence: reporttest.Evidence(p)})
 		for line := range strings.Lines(table) {
 			if text := strings.TrimSuffix(line, "\n"); text != strings.TrimRight(text, " ") {
 				t.Errorf("%s: %q", name, line)
@@ -173,7 +173,7 @@ func TestEveryJSONFieldIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, p := range reporttest.Profiles() {
-		text, _ := rendered(t, p, JSON, Options{})
+		text, _ := rendered(t, p, JSON, Options{Evidence: reporttest.Evidence(p)})
 		var report any
 		if err := json.Unmarshal([]byte(text), &report); err != nil {
 			t.Fatal(err)

@@ -29,6 +29,7 @@ const filesShown = 3
 
 func writeTable(out io.Writer, p profile.Profile, options Options) error {
 	page := &page{options: options}
+	page.evidence(options.Evidence)
 	all := summaries(p)
 	slices.SortStableFunc(all, func(one, other profile.Summary) int { return overview.Order(overview.Of(one), overview.Of(other)) })
 	if len(all) > 1 {

@@ -132,6 +132,10 @@ func TestAnOngoingRunIsUpdated(t *testing.T) {
 	if got := put(t, s, profile.New(web)); got != (Change{Grown: 1}) {
 		t.Errorf("more was used: %+v", got)
 	}
+	web.Observation.Recorder, web.Observation.End = profile.Recorder{Host: "web1", Engine: "docker 28.2.2", Capmon: "v0.9"}, later.Add(2)
+	if got := put(t, s, profile.New(web)); got != (Change{Grown: 1}) {
+		t.Errorf("another version of capmon resumed the recording: %+v", got)
+	}
 	if got := put(t, s, profile.New(earlier)); got != (Change{Known: 1}) {
 		t.Errorf("an earlier version: %+v", got)
 	}

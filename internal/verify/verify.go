@@ -241,7 +241,7 @@ func choose(p profile.Profile, wanted profile.Container) (profile.Summary, error
 func (t *trials) prove(ctx context.Context, original attempt, s profile.Summary, more capability.Set) (profile.Proof, error) {
 	proof := profile.Proof{
 		ID: rand.Text(), Time: time.Now().UTC(), Command: t.options.Command.Line(), Service: t.options.Command.serviceName(), Test: t.options.Test, Repeat: t.options.Repeat,
-		Container: s.Container, Observed: s.Needs().Union(more), Set: s.Needs().Union(more), SecondStart: t.executor.second != none,
+		Container: s.Container, Observed: s.Needs().Union(more), Set: s.Needs().Union(more), SecondStart: t.executor.second != none, Recorder: t.options.Observer.Recorder(ctx),
 	}
 	proof.Container.ImageID, proof.Container.Labels = t.executor.container.ImageID, nil
 	err := t.search(ctx, &proof, original, s)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/findings"
+	"github.com/capmon/capmon/internal/profile"
 )
 
 // Texts returns names that only an attacker chooses.
@@ -25,10 +26,20 @@ func Texts() []string {
 	}
 }
 
+// Evidence returns the evidence of a recording whose host, engine and version have this name.
+func Evidence(name string) profile.Evidence {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return profile.Evidence{
+		Hosts: []string{name}, Engines: []string{name}, Kernels: []string{name}, RecordedBy: []string{name}, From: at, To: at.Add(time.Minute),
+		Scope: "profile web.json", Created: at.Add(time.Hour), Capmon: "v0.9",
+	}
+}
+
 // Hostile returns a report with a finding about each of the texts, and one about a container with a usual name.
 func Hostile() findings.Report {
 	r := findings.Report{
 		Command: "capmon audit", Version: "1.0", Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Evidence: Evidence(strings.Join(Texts(), "")),
 		Rules: []findings.Rule{
 			{ID: "CIS-5.4", Title: "restricted", Rationale: "why", Impact: "cost", Remedy: "drop", Default: "14", References: []string{"CM-7"}, Tags: []string{"security"}},
 			{ID: "CIS-5.5", Title: "not privileged"},

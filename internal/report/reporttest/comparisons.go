@@ -63,7 +63,10 @@ func Comparisons() map[string][2]profile.Profile {
 				use(capability.Chown, classify.Class(Hostile), 1, checked("```", "chown", "site"), because(Hostile)),
 				use(capability.Kill, classify.Denied, 1, checked(Hostile, Hostile, Hostile), because(Hostile)),
 				use(capability.Setuid, classify.Required, 1, checked("```", Hostile, Hostile), unsure(Hostile)),
-			), called(Hostile, Hostile), func(r *profile.Run) { r.Incomplete, r.Unexamined = []string{Hostile}, []string{Hostile} })),
+			), called(Hostile, Hostile), func(r *profile.Run) {
+				r.Incomplete, r.Unexamined = []string{Hostile}, []string{Hostile}
+				r.Observation.Recorder = profile.Recorder{Host: "```", Engine: "```", Capmon: Hostile}
+			})),
 		},
 	}
 }

@@ -15,6 +15,14 @@ import (
 // Saturday is the time at which the runs start.
 var Saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
+// Recorder is the recorder of the runs and proofs, except of hostile ones.
+var Recorder = profile.Recorder{Host: "web1", Engine: "docker 28.2.2", Capmon: "v0.9"}
+
+// Evidence returns the evidence of an output that was created a day after the runs of a profile.
+func Evidence(p profile.Profile) profile.Evidence {
+	return profile.Evidence{Scope: "profile web.json", Created: Saturday.AddDate(0, 0, 1), Capmon: "v0.9"}.WithRuns(p.Runs)
+}
+
 func ptr[T any](value T) *T { return &value }
 
 // run returns a run of nginx for 90 seconds, as root, with Docker's default grants.
@@ -22,7 +30,7 @@ func run(id int, uses ...profile.UsePattern) profile.Run {
 	defaults := capability.DockerDefault()
 	return profile.Run{
 		ID:          fmt.Sprint("observation/", id),
-		Observation: profile.Observation{ID: "observation", Kernel: "6.18.1", Hook: monitor.Tracepoint, Start: Saturday, End: Saturday.Add(time.Hour)},
+		Observation: profile.Observation{ID: "observation", Recorder: Recorder, Kernel: "6.18.1", Hook: monitor.Tracepoint, Start: Saturday, End: Saturday.Add(time.Hour)},
 		Container: profile.Container{
 			ID: strings.Repeat(fmt.Sprintf("%02x", id), 32), Name: "web", Image: "nginx:latest",
 			ImageID: "sha256:" + strings.Repeat("c0", 32), Labels: map[string]string{"team": "edge"}, NetworkMode: "bridge",
@@ -201,6 +209,7 @@ func Profiles() map[string]profile.Profile {
 				use(capability.Setuid, classify.Class(Hostile), 1, checked(Hostile, Hostile, Hostile), because(Hostile)),
 			), called(Hostile, Hostile), func(r *profile.Run) {
 				r.Incomplete = []string{Hostile}
+				r.Observation.Recorder = profile.Recorder{Host: Hostile, Engine: Hostile, Capmon: Hostile}
 				r.Files = []profile.File{{
 					Capability: capability.Chown, Granted: true, Program: Hostile, Call: Hostile, Site: Hostile, Path: "/" + Hostile, Count: 1,
 					Found: &profile.FileInfo{Path: "/" + Hostile, Mode: Hostile}, Directory: &profile.FileInfo{Path: Hostile, Mode: Hostile, Lacks: Hostile},

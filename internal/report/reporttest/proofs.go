@@ -14,7 +14,7 @@ func withProof(p profile.Profile, proofs ...profile.Proof) profile.Profile {
 func Proof(changes ...func(*profile.Proof)) profile.Proof {
 	list, narrow := capability.Of(capability.Chown, capability.DACOverride), capability.Of(capability.Chown, capability.DACReadSearch)
 	p := profile.Proof{
-		ID: "proof", Time: Saturday, Container: run(1).Container, Command: []string{"docker", "run", "--name", "web", "nginx"}, Repeat: 2,
+		ID: "proof", Recorder: Recorder, Time: Saturday, Container: run(1).Container, Command: []string{"docker", "run", "--name", "web", "nginx"}, Repeat: 2,
 		Observed: list, Enough: true, Set: narrow, Works: true, Minimal: true,
 		Members: []profile.Member{
 			{Capability: capability.Chown, Class: "required", Verdict: profile.Needed, Trial: 3},

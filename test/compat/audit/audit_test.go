@@ -17,6 +17,7 @@ import (
 	"github.com/capmon/capmon/internal/audit"
 	engine "github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/findings"
+	"github.com/capmon/capmon/internal/profile"
 )
 
 var noon = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
@@ -28,7 +29,7 @@ var hostile = []string{
 }
 
 func hostileAudit() audit.Audit {
-	all := audit.Audit{Time: noon, Thresholds: audit.Thresholds{Observed: 10 * time.Minute, ObservedRisky: time.Minute, Runs: 1}}
+	all := audit.Audit{Time: noon, Thresholds: audit.Thresholds{Observed: 10 * time.Minute, ObservedRisky: time.Minute, Runs: 1}, Evidence: evidence(hostile...)}
 	list := capability.Of(capability.Chown)
 	for i, text := range hostile {
 		all.Containers = append(all.Containers, &audit.ContainerResult{
@@ -39,6 +40,14 @@ func hostileAudit() audit.Audit {
 		})
 	}
 	return all
+}
+
+// evidence returns the evidence of recordings on these hosts.
+func evidence(hosts ...string) profile.Evidence {
+	return profile.Evidence{
+		Hosts: hosts, Engines: hosts, Kernels: hosts, RecordedBy: hosts, From: noon.Add(-time.Hour), To: noon, Scope: "all containers", Created: noon, Capmon: "v0.9",
+		Audited: &profile.AuditedEngine{Host: strings.Join(hosts, ""), Engine: strings.Join(hosts, "")},
+	}
 }
 
 // web returns a container with Docker's default settings.
@@ -58,7 +67,7 @@ func web() audit.Subject {
 }
 
 func audits() map[string]audit.Audit {
-	options := audit.Options{Time: noon, Last: capability.CheckpointRestore}
+	options := audit.Options{Time: noon, Last: capability.CheckpointRestore, Evidence: evidence("web1")}
 	return map[string]audit.Audit{
 		"hostile": hostileAudit(), "empty": {Time: noon}, "static": audit.Of([]audit.Subject{web()}, options),
 		"two": audit.Of([]audit.Subject{web(), web()}, options),

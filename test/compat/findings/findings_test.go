@@ -3,6 +3,7 @@ package findings_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -87,6 +88,41 @@ func TestJUnitIsReadableByAnotherLibrary(t *testing.T) {
 	}
 	if failure := suites[0].Tests[1].Error.Error(); !strings.Contains(failure, "two") {
 		t.Errorf("the failure is %q", failure)
+	}
+}
+
+func TestSARIFAndJUnitHaveTheEvidence(t *testing.T) {
+	report := findingstest.Hostile()
+	report.Evidence = findingstest.Evidence("web1")
+	var out bytes.Buffer
+	if err := findings.WriteSARIF(&out, report); err != nil {
+		t.Fatal(err)
+	}
+	log, err := sarif.FromBytes(out.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := log.Runs[0]
+	evidence, _ := run.Properties.Properties["evidence"].(map[string]any)
+	if len(run.Invocations) != 1 || !*run.Invocations[0].ExecutionSuccessful || *run.Invocations[0].EndTimeUtc != "2026-01-02T03:04:05Z" ||
+		fmt.Sprint(evidence["hosts"]) != "[web1]" || evidence["scope"] != "profile web.json" || evidence["from"] != "2026-01-02T03:04:05Z" {
+		t.Errorf("SARIF: %+v, %+v", run.Invocations, evidence)
+	}
+	out.Reset()
+	if err := findings.WriteJUnit(&out, report); err != nil {
+		t.Fatal(err)
+	}
+	suites, err := junit.Ingest(out.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, suite := range suites {
+		if suite.Properties["host"] != "web1" || suite.Properties["recorded"] != "2026-01-02 03:04:05 to 03:05:05 UTC" || suite.Properties["capmon"] != "v0.9" {
+			t.Errorf("JUnit: %+v", suite.Properties)
+		}
+	}
+	if !strings.Contains(out.String(), ` hostname="web1">`) {
+		t.Errorf("JUnit: no host name:\n%.500s", out.String())
 	}
 }
 

@@ -289,7 +289,7 @@ func written(t *testing.T, write func(io.Writer) error) string {
 func checkText(t *testing.T, result policy.Result, format report.Format) string {
 	t.Helper()
 	return written(t, func(w io.Writer) error {
-		return report.WriteCheck(w, result, format, report.Options{}, "1.0", reporttest.Saturday)
+		return report.WriteCheck(w, result, format, report.Options{Evidence: reporttest.Evidence(profile.New())}, "1.0", reporttest.Saturday)
 	})
 }
 
@@ -301,11 +301,15 @@ func goldens(t *testing.T) map[string]map[string]string {
 		file := written(t, func(w io.Writer) error { return profile.Encode(w, p) })
 		if name != "hostile" { // its classes are not valid
 			all["profile"][name] = file
-			all["report"][name] = written(t, func(w io.Writer) error { return report.Write(w, io.Discard, p, report.JSON, report.Options{}) })
+			all["report"][name] = written(t, func(w io.Writer) error {
+				return report.Write(w, io.Discard, p, report.JSON, report.Options{Evidence: reporttest.Evidence(p)})
+			})
 		}
 	}
 	for name, p := range map[string]profile.Proof{"proved": reporttest.Proof(), "not-proved": reporttest.Proof(func(p *profile.Proof) { p.Works = false })} {
-		all["verify"][name] = written(t, func(w io.Writer) error { return report.WriteProof(w, p, report.JSON) })
+		all["verify"][name] = written(t, func(w io.Writer) error {
+			return report.WriteProof(w, p, report.JSON, reporttest.Evidence(profile.New()).WithProof(p))
+		})
 	}
 	for name, sides := range reporttest.Comparisons() {
 		if name != "hostile" {
@@ -314,7 +318,7 @@ func goldens(t *testing.T) map[string]map[string]string {
 				t.Fatal(err)
 			}
 			all["diff"][name] = written(t, func(w io.Writer) error {
-				return report.WriteComparison(w, comparison, report.JSON, report.Options{All: true})
+				return report.WriteComparison(w, comparison, report.JSON, report.Options{All: true, Before: reporttest.Evidence(sides[0]), Evidence: reporttest.Evidence(sides[1])})
 			})
 		}
 	}

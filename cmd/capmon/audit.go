@@ -106,11 +106,13 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	defer docker.Close()
-	if _, _, err := audit.Collect(cmd.Context(), docker, names); err != nil { // report errors before the observation
+	subjects, _, err := audit.Collect(cmd.Context(), docker, names) // to report errors before the observation
+	if err != nil {
 		return a.withRemedy(err)
 	}
 	if a.duration > 0 {
-		observed, err := a.observe(cmd, docker)
+		audited := func(run profile.Run) bool { return len(names) == 0 || audit.Has(subjects, run.Container.ID) }
+		observed, err := a.observe(cmd, docker, audited)
 		if err != nil {
 			return err
 		}
@@ -144,8 +146,8 @@ func (a *auditFlags) withRemedy(err error) error {
 	return err
 }
 
-// observe profiles the running containers, as capmon profile does.
-func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker) (profile.Profile, error) {
+// observe profiles the running containers, as capmon profile does. The progress shows the audited ones.
+func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker, audited func(profile.Run) bool) (profile.Profile, error) {
 	log, err := a.logging.logger()
 	if err != nil {
 		return profile.Profile{}, err
@@ -165,7 +167,8 @@ func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker) (prof
 	observer.WaitForEngine(cmd.Context())
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Duration(a.duration))
 	defer cancel()
-	showProgress(ctx, cmd.ErrOrStderr(), observer, func(profile.Run) bool { return true })
+	progress := recordingProgress{read: observer.Profile, selected: audited, begun: time.Now(), limit: time.Duration(a.duration)}
+	progress.waitShowing(ctx, cmd.ErrOrStderr())
 	if err := observer.Stop(uncanceled); err != nil {
 		return profile.Profile{}, err
 	}

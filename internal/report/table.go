@@ -263,7 +263,7 @@ func total(uses []profile.UsePattern) (sum uint64) {
 
 // describe returns the program, the system call and the call site of a use, with its reason or why it is unsure.
 func describe(use profile.UsePattern) string {
-	s := programOf(use)
+	s := Program(use)
 	if use.Call != "" {
 		s += "  " + use.Call
 	}
@@ -287,7 +287,8 @@ func describe(use profile.UsePattern) string {
 // others is the program of uses whose process names capmon did not record.
 const others = "others"
 
-func programOf(use profile.UsePattern) string {
+// Program returns the name of the process that made a use. The name is not safe for a terminal.
+func Program(use profile.UsePattern) string {
 	if use.Entry { // the process still has the name of the runtime at that time
 		return "entrypoint"
 	}

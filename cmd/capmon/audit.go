@@ -168,7 +168,7 @@ func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker, audit
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Duration(a.duration))
 	defer cancel()
 	progress := recordingProgress{read: observer.Profile, selected: audited, begun: time.Now(), limit: time.Duration(a.duration)}
-	progress.waitShowing(ctx, cmd.ErrOrStderr())
+	progress.waitShowing(ctx, optional(cmd, endNote), optional(cmd, progressNote))
 	if err := observer.Stop(uncanceled); err != nil {
 		return profile.Profile{}, err
 	}
@@ -182,7 +182,7 @@ func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names [
 	if err != nil {
 		return a.withRemedy(err)
 	}
-	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Last: capability.CheckpointRestore, Time: time.Now()}
+	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Quiet: quiet(cmd), Last: capability.CheckpointRestore, Time: time.Now()}
 	if last, err := kernel.LastCapability(); err == nil { // otherwise capmon does not run on Linux, but the containers do
 		options.Last = capability.Capability(last)
 	}

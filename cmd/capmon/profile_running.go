@@ -57,7 +57,7 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 		read: observer.Profile, begun: time.Now(), limit: time.Duration(p.duration),
 		selected: func(run profile.Run) bool { return belongs(run) && p.filter.Match(infoOf(observer, run)) },
 	}
-	progress.waitShowing(ctx, cmd.ErrOrStderr())
+	progress.waitShowing(ctx, optional(cmd, endNote), optional(cmd, progressNote))
 	return p.finish(cmd, observer, log, belongs)
 }
 

@@ -55,18 +55,18 @@ type recordingProgress struct {
 }
 
 // waitShowing waits until ctx ends. On a terminal, it shows the progress as a status line. Elsewhere, it writes a line
-// every minute, because a CI job without output for some minutes looks dead.
-func (r *recordingProgress) waitShowing(ctx context.Context, stderr io.Writer) {
-	if onTerminal(stderr) {
-		fmt.Fprintf(stderr, "capmon: recording; press Ctrl-C for the report\n")
+// every minute, because a CI job without output for some minutes looks dead. It writes to end how to end the recording.
+func (r *recordingProgress) waitShowing(ctx context.Context, end, progress io.Writer) {
+	if onTerminal(end) {
+		fmt.Fprintln(end, "capmon: recording; press Ctrl-C for the report")
 	}
-	if line := statusLineOf(stderr); line != nil {
+	if line := statusLineOf(progress); line != nil {
 		showStatus(ctx, line, r.text)
 		return
 	}
 	everyInterval(ctx, plainInterval, func(now time.Time) {
 		if now.Sub(r.begun) >= plainInterval {
-			fmt.Fprintln(stderr, "capmon:", cutWords(r.text(now), plainWidth))
+			fmt.Fprintln(progress, "capmon:", cutWords(r.text(now), plainWidth))
 		}
 	})
 }

@@ -150,7 +150,7 @@ func TestWithoutATerminalProgressIsALineEveryMinute(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 		defer cancel()
-		r.waitShowing(ctx, &out)
+		r.waitShowing(ctx, &out, &out)
 		const found = ": 1 container, 406 checks; used so far: 0 of 3 granted\n"
 		if diff := cmp.Diff("capmon: 1m30s left of 2m30s"+found+"capmon: 30s left of 2m30s"+found, out.String()); diff != "" {
 			t.Error(diff)

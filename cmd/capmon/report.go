@@ -24,7 +24,7 @@ func (r *reportFlags) register(cmd *cobra.Command) {
 }
 
 func (r *reportFlags) write(cmd *cobra.Command, p profile.Profile) error {
-	options := report.Options{All: r.all, AnyStart: r.anyStart, Color: colored(cmd)}
+	options := report.Options{All: r.all, AnyStart: r.anyStart, Color: colored(cmd), Quiet: quiet(cmd)}
 	return report.Write(cmd.OutOrStdout(), cmd.ErrOrStderr(), p, report.Format(r.format.value), options)
 }
 

@@ -38,6 +38,7 @@ list of capabilities that the workload needs.`,
 	}
 	root.PersistentFlags().Var(&logging.format, "log-format", "`FORMAT` of logs and messages on stderr: "+logging.format.list())
 	root.PersistentFlags().Var(&logging.level, "log-level", "lowest `LEVEL` to log: "+logging.level.list())
+	registerQuiet(root.PersistentFlags())
 	root.SetErr(notices{logging})
 	root.SetFlagErrorFunc(explainFlag)
 	root.SetHelpCommand(newHelp())

@@ -19,9 +19,9 @@ import (
 // trialPrinter prints a line for each finished trial. On a terminal, it also shows the trials in progress as a status
 // line. It is safe for concurrent use.
 type trialPrinter struct {
-	out        io.Writer
-	statusLine *statusLine // nil if out is not a terminal
-	begun      time.Time
+	progress, notes io.Writer
+	statusLine      *statusLine // nil if the progress does not go to a terminal
+	begun           time.Time
 
 	mu sync.Mutex // guards the fields below
 	// running has the trials in progress, the oldest first.
@@ -34,8 +34,8 @@ type trialPrinter struct {
 	fails, works capability.Set
 }
 
-func newTrialPrinter(stderr io.Writer) *trialPrinter {
-	return &trialPrinter{out: stderr, statusLine: statusLineOf(stderr), begun: time.Now(), total: 2, tried: make(map[capability.Set]bool)}
+func newTrialPrinter(progress, notes io.Writer) *trialPrinter {
+	return &trialPrinter{progress: progress, notes: notes, statusLine: statusLineOf(progress), begun: time.Now(), total: 2, tried: make(map[capability.Set]bool)}
 }
 
 func (t *trialPrinter) register(options *verify.Options) {
@@ -45,11 +45,11 @@ func (t *trialPrinter) register(options *verify.Options) {
 			t.statusLine.show(t.status(time.Now()))
 		}
 	}
-	options.AfterTrial = func(trial profile.Trial) { t.line(t.finish(trial)) }
+	options.AfterTrial = func(trial profile.Trial) { printLine(t.progress, t.finish(trial)) }
 	options.SlowTrial = func(trial profile.Trial, after, limit time.Duration) {
-		t.line(fmt.Sprintf("%s: still running after %s; verify ends it after %s", t.describe(trial), after.Round(time.Second), limit))
+		printLine(t.progress, fmt.Sprintf("%s: still running after %s; verify ends it after %s", t.describe(trial), after.Round(time.Second), limit))
 	}
-	options.Note = func(note string) { t.line("note: " + printable.Lines(note)) }
+	options.Note = func(note string) { printLine(t.notes, "note: "+printable.Lines(note)) }
 }
 
 // showStatus shows the trials in progress, if the output is a terminal, until the caller calls stop.
@@ -146,4 +146,4 @@ func (t *trialPrinter) inProgress(elapsed string) string {
 	return text
 }
 
-func (t *trialPrinter) line(text string) { fmt.Fprintln(t.out, "capmon:", text) }
+func printLine(out io.Writer, text string) { fmt.Fprintln(out, "capmon:", text) }

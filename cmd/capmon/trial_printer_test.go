@@ -24,7 +24,7 @@ func TestTrialProgress(t *testing.T) {
 		return trial
 	}
 	var out bytes.Buffer
-	printer := newTrialPrinter(&out)
+	printer := newTrialPrinter(&out, &out)
 	var options verify.Options
 	printer.register(&options)
 	status := func(want string) {

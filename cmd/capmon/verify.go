@@ -136,7 +136,7 @@ func (v *verifyFlags) run(cmd *cobra.Command, files, command []string) error {
 	defer observer.Close()
 
 	v.options.Docker, v.options.Observer = docker, observer
-	printer := newTrialPrinter(cmd.ErrOrStderr())
+	printer := newTrialPrinter(optional(cmd, progressNote), cmd.ErrOrStderr())
 	printer.register(&v.options)
 	stop := printer.showStatus()
 	p, proof, err := verify.Verify(cmd.Context(), v.options)

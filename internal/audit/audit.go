@@ -33,7 +33,9 @@ type Options struct {
 	WithValues bool
 	// Strict makes the audit fail if a related rule is violated.
 	Strict bool
-	Time   time.Time
+	// Quiet leaves the hints out of the table.
+	Quiet bool
+	Time  time.Time
 }
 
 // Audit is the result of an audit.
@@ -43,6 +45,7 @@ type Audit struct {
 	Static     bool               `json:"static"`
 	Thresholds Thresholds         `json:"-"`
 	Strict     bool               `json:"-"` // a violation of a related rule makes the audit fail
+	Quiet      bool               `json:"-"` // the table has no hints
 	Containers []*ContainerResult `json:"containers"`
 }
 
@@ -118,7 +121,7 @@ type Related struct {
 
 // Of audits the containers. It sorts them by status: fail, manual, pass.
 func Of(subjects []Subject, o Options) Audit {
-	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Containers: []*ContainerResult{}}
+	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Quiet: o.Quiet, Containers: []*ContainerResult{}}
 	var seen observations
 	if o.Profile != nil {
 		seen = observations{profile: *o.Profile, all: profile.Summaries(*o.Profile), builds: map[string][]profile.Summary{}}

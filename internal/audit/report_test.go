@@ -52,6 +52,35 @@ func TestAllFormatsEscapeHostileTexts(t *testing.T) {
 	}
 }
 
+func TestQuietLeavesHintsOutOfTheTable(t *testing.T) {
+	audit := hostileAudit()
+	loud := make(map[Format]string)
+	for _, format := range Formats() {
+		loud[format] = write(t, audit, format)
+	}
+	audit.Quiet = true
+	for _, format := range Formats() {
+		quiet := write(t, audit, format)
+		switch format {
+		case OSCAL: // it has random IDs
+		case Table:
+			var want strings.Builder
+			for line := range strings.Lines(loud[format]) {
+				if !strings.HasPrefix(line, "  hint: ") {
+					want.WriteString(line)
+				}
+			}
+			if diff := cmp.Diff(want.String(), quiet); diff != "" || quiet == loud[format] {
+				t.Error(diff)
+			}
+		default:
+			if diff := cmp.Diff(loud[format], quiet); diff != "" {
+				t.Errorf("%s: %s", format, diff)
+			}
+		}
+	}
+}
+
 // The report contains the texts of a rule only once, and no default values.
 func TestSARIFOfManyContainersIsSmall(t *testing.T) {
 	var subjects []Subject

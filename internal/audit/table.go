@@ -22,8 +22,10 @@ func writeTable(out io.Writer, audit Audit) error {
 		for _, reason := range c.Reasons {
 			line("  - %s", printable.Text(reason))
 		}
-		for _, hint := range c.Hints {
-			line("  hint: %s", printable.Text(hint))
+		if !audit.Quiet {
+			for _, hint := range c.Hints {
+				line("  hint: %s", printable.Text(hint))
+			}
 		}
 		for _, r := range c.failedRelated() {
 			line("  %s: %s", strings.Replace(r.Rule, "-", " ", 1), printable.Text(r.Text))

@@ -18,6 +18,9 @@ type Options struct {
 	AnyStart bool
 	// Color colors the important words. Set it only for terminals.
 	Color bool
+	// Quiet leaves out of the table what does not change its meaning: the untested alternatives to capabilities, and
+	// the sentence that there may be more denials. It leaves out no caution about a list.
+	Quiet bool
 }
 
 // Format is the name of an output format.

@@ -38,7 +38,7 @@ func writeTable(out io.Writer, p profile.Profile, options Options) error {
 	if len(all) == 0 {
 		page.line("capmon saw no containers")
 	}
-	if slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
+	if !options.Quiet && slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
 		page.line("")
 		page.line("There may be more denials: Docker's seccomp profile denies some system calls before the")
 		page.line("kernel checks a capability.")
@@ -71,8 +71,10 @@ func (p *page) container(s profile.Summary) {
 		if text := proofSummary(s); text != "" {
 			p.line("  %s", text)
 		}
-		for _, alternative := range alternatives.Of(s) {
-			p.line("  %s", alternative)
+		if !p.options.Quiet {
+			for _, alternative := range alternatives.Of(s) {
+				p.line("  %s", alternative)
+			}
 		}
 	}
 	for _, caution := range cautions(s) {

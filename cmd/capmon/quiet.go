@@ -7,9 +7,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// optionalNote is a kind of note that --quiet leaves out. This file has all of them. A note may be optional only if the output means the same
-// without it. So an error, a caution about a list (start not seen, incomplete, lost, unsure, unwatched), and what a
-// selection left out without knowing it are never optional.
+// optionalNote is a kind of note that --quiet leaves out. This file has all of them. A note may be optional only if the
+// output means the same without it. Never optional are errors, cautions about a list (start not seen, incomplete, lost,
+// unsure, unwatched), and reports of what may be missing in a selection.
 type optionalNote string
 
 // The optional notes. docs/README.md lists them in the same words. They are on stderr, except suggestionNote and

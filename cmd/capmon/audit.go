@@ -13,6 +13,7 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/audit"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/observe"
@@ -43,7 +44,8 @@ func newAudit(logging *logging) *cobra.Command {
 		Long: `audit compares the capabilities that each container of the Docker engine, running or
 not, is granted with the capabilities that it uses. The status is pass, fail, or manual
 if capmon cannot decide. For each container that does not pass, audit prints commands
-that fix it, or that find out what it needs.
+that fix it, or that find out what it needs. If it does not know what several containers
+need, it describes how to record all of them at once with capmon serve.
 
 audit reads what the containers use from profiles that --save wrote (--profile), from
 an observation of the running containers (--for), from the database of capmon serve
@@ -175,6 +177,15 @@ func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker, audit
 	return observer.Profile()
 }
 
+// recorder describes the capmon serve that saves to the database.
+func (a *auditFlags) recorder() audit.Recorder {
+	_, err := os.Stat(a.input.db)
+	return audit.Recorder{
+		Database: a.input.db, DefaultDatabase: a.input.db == store.DefaultPath,
+		Exists: a.input.db != "" && !errors.Is(err, os.ErrNotExist), Running: daemon.Running(daemon.FallbackPath(runtimeDirectory, a.input.db)),
+	}
+}
+
 // print audits the containers and prints the result.
 func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names []string, profiles []profile.Profile) error {
 	ctx := context.WithoutCancel(cmd.Context()) // Ctrl-C ends the observation, not the report
@@ -182,7 +193,7 @@ func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names [
 	if err != nil {
 		return a.withRemedy(err)
 	}
-	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Quiet: quiet(cmd), Last: capability.CheckpointRestore, Time: time.Now()}
+	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Quiet: quiet(cmd), Recorder: a.recorder(), Last: capability.CheckpointRestore, Time: time.Now()}
 	if last, err := kernel.LastCapability(); err == nil { // otherwise capmon does not run on Linux, but the containers do
 		options.Last = capability.Capability(last)
 	}

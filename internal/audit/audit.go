@@ -35,7 +35,9 @@ type Options struct {
 	Strict bool
 	// Quiet leaves the hints out of the table.
 	Quiet bool
-	Time  time.Time
+	// Recorder is what records all containers of this host.
+	Recorder Recorder
+	Time     time.Time
 }
 
 // Audit is the result of an audit.
@@ -46,6 +48,7 @@ type Audit struct {
 	Thresholds Thresholds         `json:"-"`
 	Strict     bool               `json:"-"` // a violation of a related rule makes the audit fail
 	Quiet      bool               `json:"-"` // the table has no hints
+	Recorder   Recorder           `json:"-"`
 	Containers []*ContainerResult `json:"containers"`
 }
 
@@ -121,7 +124,7 @@ type Related struct {
 
 // Of audits the containers. It sorts them by status: fail, manual, pass.
 func Of(subjects []Subject, o Options) Audit {
-	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Quiet: o.Quiet, Containers: []*ContainerResult{}}
+	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Quiet: o.Quiet, Recorder: o.Recorder, Containers: []*ContainerResult{}}
 	var seen observations
 	if o.Profile != nil {
 		seen = observations{profile: *o.Profile, all: profile.Summaries(*o.Profile), builds: map[string][]profile.Summary{}}

@@ -30,13 +30,17 @@ func writeTable(out io.Writer, audit Audit) error {
 		for _, r := range c.failedRelated() {
 			line("  %s: %s", strings.Replace(r.Rule, "-", " ", 1), printable.Text(r.Text))
 		}
-		if remedy := c.Remedy.Text(); remedy != "" {
+		if remedy := audit.remedyText(c); remedy != "" {
 			line("")
 			for text := range strings.SplitSeq(printable.Lines(remedy), "\n") {
 				line("    %s", text)
 			}
 		}
 		line("")
+	}
+	if text := audit.recordAll(); text != "" {
+		line("%s\n", recordAllTitle)
+		line("%s", printable.Lines(text))
 	}
 	fail, manual, pass := audit.counts()
 	containers := "containers"

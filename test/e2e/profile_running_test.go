@@ -118,7 +118,7 @@ func TestProgressOnATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	rest := remaining(lines)
-	if err := cmd.Wait(); err != nil || !strings.Contains(rest, "\r\x1b[Kprogressing  bb:latest") || !strings.Contains(rest, "CIS 5.4: 13 of 14") {
+	if err := cmd.Wait(); err != nil || !strings.Contains(rest, "\r\x1b[K\x1b[1mprogressing\x1b[0m  bb:latest") || !strings.Contains(rest, "CIS 5.4: 13 of 14") {
 		t.Errorf("%v\n%s", err, rest)
 	}
 }
@@ -160,6 +160,7 @@ func TestProgressFitsANarrowTerminal(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "progressing-narrow")
 	cmd := exec.Command(binary, "profile", "--for", "2s", "progressing-narrow")
+	cmd.Env = append(os.Environ(), "TERM=xterm")
 	screen, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 30})
 	if err != nil {
 		t.Fatal(err)

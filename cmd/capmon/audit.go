@@ -13,6 +13,7 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/audit"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/observe"
@@ -46,7 +47,8 @@ not, is granted with the capabilities that it uses. The status is pass, fail, or
 if capmon cannot decide. audit prints an overview with a line for each container, the
 gravest first. For a named container that does not pass, and with --details for each one,
 audit also prints the reasons, and commands that fix the container or find out what it
-needs.
+needs. If it does not know what several containers need, it describes how to record all
+of them at once with capmon serve.
 
 audit reads what the containers use from profiles that --save wrote (--profile), from
 an observation of the running containers (--for), from the database of capmon serve
@@ -111,11 +113,13 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	defer docker.Close()
-	if _, _, err := audit.Collect(cmd.Context(), docker, names); err != nil { // report errors before the observation
+	subjects, _, err := audit.Collect(cmd.Context(), docker, names) // to report errors before the observation
+	if err != nil {
 		return a.withRemedy(err)
 	}
 	if a.duration > 0 {
-		observed, err := a.observe(cmd, docker)
+		audited := func(run profile.Run) bool { return len(names) == 0 || audit.Has(subjects, run.Container.ID) }
+		observed, err := a.observe(cmd, docker, audited)
 		if err != nil {
 			return err
 		}
@@ -156,8 +160,8 @@ func (a *auditFlags) withRemedy(err error) error {
 	return err
 }
 
-// observe profiles the running containers, as capmon profile does.
-func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker) (profile.Profile, error) {
+// observe profiles the running containers, as capmon profile does. The progress shows the audited ones.
+func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker, audited func(profile.Run) bool) (profile.Profile, error) {
 	log, err := a.logging.logger()
 	if err != nil {
 		return profile.Profile{}, err
@@ -177,7 +181,8 @@ func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker) (prof
 	observer.WaitForEngine(cmd.Context())
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Duration(a.duration))
 	defer cancel()
-	showProgress(ctx, cmd.ErrOrStderr(), observer, func(profile.Run) bool { return true })
+	progress := recordingProgress{read: observer.Profile, selected: audited, begun: time.Now(), limit: time.Duration(a.duration)}
+	progress.waitShowing(ctx, optional(cmd, endNote), optional(cmd, progressNote))
 	if err := observer.Stop(uncanceled); err != nil {
 		return profile.Profile{}, err
 	}
@@ -188,7 +193,16 @@ func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker) (prof
 func (a *auditFlags) view(cmd *cobra.Command, names []string) audit.View {
 	return audit.View{
 		Details: a.overview.details || len(names) > 0 || a.duration > 0, Command: thisCommand(),
-		Width: a.overview.width(cmd), Color: colored(cmd),
+		Width: a.overview.width(cmd), Color: colored(cmd), Quiet: quiet(cmd),
+	}
+}
+
+// recorder describes the capmon serve that saves to the database.
+func (a *auditFlags) recorder() audit.Recorder {
+	_, err := os.Stat(a.input.db)
+	return audit.Recorder{
+		Database: a.input.db, DefaultDatabase: a.input.db == store.DefaultPath,
+		Exists: a.input.db != "" && !errors.Is(err, os.ErrNotExist), Running: daemon.Running(daemon.FallbackPath(runtimeDirectory, a.input.db)),
 	}
 }
 
@@ -199,7 +213,7 @@ func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names [
 	if err != nil {
 		return a.withRemedy(err)
 	}
-	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Last: capability.CheckpointRestore, Time: time.Now()}
+	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Recorder: a.recorder(), Last: capability.CheckpointRestore, Time: time.Now()}
 	options.Evidence = newEvidence(a.scope(names, len(subjects), a.readsDB(cmd)))
 	options.Evidence.Audited = auditedEngine(ctx, docker)
 	if last, err := kernel.LastCapability(); err == nil { // otherwise capmon does not run on Linux, but the containers do

@@ -99,7 +99,7 @@ func (f *flagsFlags) run(cmd *cobra.Command, files []string) error {
 	if err != nil {
 		return err
 	}
-	printNotes(cmd.ErrOrStderr(), all)
+	printNotes(cmd, all)
 	for _, note := range notes {
 		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %s: %s\n", note.Label, note.Text)
 	}
@@ -158,10 +158,14 @@ func containersCalled(all []settings.LabeledContainer, name string) ([]settings.
 }
 
 // printNotes prints the cautions about the lists, and the alternatives to capabilities.
-func printNotes(notes io.Writer, all []settings.LabeledContainer) {
+func printNotes(cmd *cobra.Command, all []settings.LabeledContainer) {
+	notes := cmd.ErrOrStderr()
 	for _, c := range all {
-		for _, text := range report.Notes(c.Summary) {
+		for _, text := range report.Cautions(c.Summary) {
 			fmt.Fprintf(notes, "capmon: %s: %s\n", c.Label, text)
+		}
+		for _, text := range report.Alternatives(c.Summary) {
+			fmt.Fprintf(optional(cmd, suggestionNote), "capmon: %s: %s\n", c.Label, text)
 		}
 		if text := c.Unavailable(); text != "" && c.Started {
 			fmt.Fprintf(notes, "capmon: %s: %s\n", c.Label, text)
@@ -181,7 +185,7 @@ func (f *flagsFlags) patchFile(cmd *cobra.Command, kind patch.Kind, all []settin
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	notes := cmd.ErrOrStderr()
-	printNotes(notes, result.Containers)
+	printNotes(cmd, result.Containers)
 	for _, reason := range result.Skipped {
 		fmt.Fprintf(notes, "capmon: %s: left out: %v\n", path, reason)
 	}
@@ -190,7 +194,7 @@ func (f *flagsFlags) patchFile(cmd *cobra.Command, kind patch.Kind, all []settin
 	}
 	change := patch.Diff(f.patch, before, result.Text)
 	if len(change) == 0 {
-		fmt.Fprintf(notes, "capmon: %s already has these settings\n", path)
+		fmt.Fprintf(optional(cmd, unchangedNote), "capmon: %s already has these settings\n", path)
 		return nil
 	}
 	if err := f.show(cmd, change); err != nil {

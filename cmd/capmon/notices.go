@@ -21,10 +21,10 @@ type notices struct{ logging *logging }
 
 func (n notices) Write(text []byte) (int, error) {
 	if !n.logging.json() {
-		return os.Stderr.Write(text)
+		return n.logging.stderr.Write(text)
 	}
 	for line := range strings.Lines(string(text)) {
-		if err := writeNotice(zapcore.InfoLevel, strings.TrimPrefix(strings.TrimSuffix(line, "\n"), prefix)); err != nil {
+		if err := n.writeJSON(zapcore.InfoLevel, strings.TrimPrefix(strings.TrimSuffix(line, "\n"), prefix)); err != nil {
 			return 0, err
 		}
 	}
@@ -34,28 +34,36 @@ func (n notices) Write(text []byte) (int, error) {
 // printError prints the error that ends capmon.
 func (n notices) printError(text string) {
 	if n.logging.json() {
-		_ = writeNotice(zapcore.ErrorLevel, text)
+		_ = n.writeJSON(zapcore.ErrorLevel, text)
 		return
 	}
-	_, _ = io.WriteString(os.Stderr, prefixed(printable.Lines(text)))
+	_, _ = io.WriteString(n.logging.stderr, prefixed(printable.Lines(text)))
 }
 
 // prefixed returns the lines of a text, each with the prefix and a line feed.
 func prefixed(text string) string { return prefix + strings.ReplaceAll(text, "\n", "\n"+prefix) + "\n" }
 
-// onTerminal reports whether notices go to a terminal, where capmon can overwrite a line.
+// onTerminal reports whether notices go to a terminal.
 func onTerminal(out io.Writer) bool {
 	n, ok := out.(notices)
 	return ok && !n.logging.json() && isTerminal(os.Stderr)
 }
 
-func writeNotice(level zapcore.Level, text string) error {
+// statusLineOf returns the status line of the terminal that notices go to; nil if capmon cannot overwrite a line there.
+func statusLineOf(out io.Writer) *statusLine {
+	if !onTerminal(out) || dumb() {
+		return nil
+	}
+	return out.(notices).logging.stderr
+}
+
+func (n notices) writeJSON(level zapcore.Level, text string) error {
 	line, err := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()).EncodeEntry(zapcore.Entry{Level: level, Time: time.Now(), Message: text}, nil)
 	if err != nil {
 		return err
 	}
 	defer line.Free()
-	_, err = printable.Writer(os.Stderr).Write(line.Bytes())
+	_, err = printable.Writer(n.logging.stderr).Write(line.Bytes())
 	return err
 }
 

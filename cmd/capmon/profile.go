@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -144,10 +145,10 @@ func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, lo
 		}
 	}
 	if len(unknown) > 0 {
-		reportLeftOut(cmd, log, "because the engine did not describe them, so capmon does not know whether they are selected", abbreviate(unknown), unknown)
+		reportLeftOut(cmd.ErrOrStderr(), log, "because the engine did not describe them, so capmon does not know whether they are selected", abbreviate(unknown), unknown)
 	}
 	if len(leftOut) > 0 && !p.allContainers {
-		reportLeftOut(cmd, log, "because others started them or the filter does not select them", fmt.Sprintf("%d (--log-level=debug names them)", len(leftOut)), leftOut)
+		reportLeftOut(optional(cmd, othersNote), log, "because others started them or the filter does not select them", fmt.Sprintf("%d (--log-level=debug names them)", len(leftOut)), leftOut)
 	}
 	if wanted := p.asSelection(); len(runs)+len(unknown) == 0 && selectsContainers(wanted) {
 		return noneSelected("recorded container", wanted, candidates)
@@ -171,8 +172,8 @@ func (p *profileFlags) asSelection() store.Selection {
 
 // reportLeftOut prints which containers the report does not contain. With --log-level=debug, it logs all of their
 // names. why begins with "because".
-func reportLeftOut(cmd *cobra.Command, log *zap.Logger, why, which string, names []string) {
-	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out %s: %s\n", why, which)
+func reportLeftOut(notes io.Writer, log *zap.Logger, why, which string, names []string) {
+	fmt.Fprintf(notes, "capmon: left out %s: %s\n", why, which)
 	log.Debug("left out "+why, zap.Strings("containers", names))
 }
 

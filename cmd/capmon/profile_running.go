@@ -53,7 +53,11 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 		defer cancel()
 	}
 	belongs := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }
-	showProgress(ctx, cmd.ErrOrStderr(), observer, func(run profile.Run) bool { return belongs(run) && p.filter.Match(infoOf(observer, run)) })
+	progress := recordingProgress{
+		read: observer.Profile, begun: time.Now(), limit: time.Duration(p.duration),
+		selected: func(run profile.Run) bool { return belongs(run) && p.filter.Match(infoOf(observer, run)) },
+	}
+	progress.waitShowing(ctx, optional(cmd, endNote), optional(cmd, progressNote))
 	return p.finish(cmd, observer, log, runningScope(names, p.asSelection()), belongs)
 }
 

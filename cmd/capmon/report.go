@@ -30,15 +30,18 @@ func (r *reportFlags) register(cmd *cobra.Command) {
 func (r *reportFlags) write(cmd *cobra.Command, p profile.Profile, scope string, again []string) error {
 	options := report.Options{
 		All: r.all, AnyStart: r.anyStart, Color: colored(cmd), Evidence: newEvidence(scope).WithRuns(p.Runs),
-		Details: r.overview.details || len(again) == 0, Command: again, Width: r.overview.width(cmd),
+		Details: r.overview.details || len(again) == 0, Command: again, Width: r.overview.width(cmd), Quiet: quiet(cmd),
 	}
 	return report.Write(cmd.OutOrStdout(), cmd.ErrOrStderr(), p, report.Format(r.format.value), options)
 }
 
-// colored reports whether to color the output: it goes to a terminal, and NO_COLOR is not set.
+// colored reports whether to color the output: it goes to a terminal with colors, and NO_COLOR is not set.
 func colored(cmd *cobra.Command) bool {
-	return cmd.OutOrStdout() == os.Stdout && isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == ""
+	return cmd.OutOrStdout() == os.Stdout && isTerminal(os.Stdout) && !dumb() && os.Getenv("NO_COLOR") == ""
 }
+
+// dumb reports whether the terminal may print escape sequences instead of obeying them.
+func dumb() bool { return os.Getenv("TERM") == "dumb" }
 
 func isTerminal(file *os.File) bool { return term.IsTerminal(int(file.Fd())) }
 

@@ -39,6 +39,7 @@ list of capabilities that the workload needs.`,
 	}
 	root.PersistentFlags().Var(&logging.format, "log-format", "`FORMAT` of logs and messages on stderr: "+logging.format.list())
 	root.PersistentFlags().Var(&logging.level, "log-level", "lowest `LEVEL` to log: "+logging.level.list())
+	registerQuiet(root.PersistentFlags())
 	root.SetErr(notices{logging})
 	root.SetFlagErrorFunc(explainFlag)
 	root.SetHelpCommand(newHelp())
@@ -75,12 +76,14 @@ type logging struct {
 	format, level choiceFlag
 	// early is true if the arguments contain --log-format json. format has no value before all flags are parsed.
 	early bool
+	// stderr is the writer for everything that capmon prints on standard error.
+	stderr *statusLine
 }
 
 func newLogging(args []string) *logging {
 	return &logging{
 		format: choiceFlag{"console", []string{"console", "json"}}, level: choiceFlag{"warn", []string{"debug", "info", "warn", "error"}},
-		early: wantsJSON(args),
+		early: wantsJSON(args), stderr: newStatusLine(os.Stderr),
 	}
 }
 
@@ -96,7 +99,7 @@ func (l *logging) logger() (*zap.Logger, error) {
 		encoder = zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
 	}
 	// No sampling: it would hide losses.
-	out := zapcore.Lock(zapcore.AddSync(printable.Writer(os.Stderr)))
+	out := zapcore.Lock(zapcore.AddSync(printable.Writer(l.stderr)))
 	log := zap.New(zapcore.NewCore(encoder, out, level), zap.ErrorOutput(out))
 	// net/http also writes errors that it returns to the standard log.
 	_, err = zap.RedirectStdLogAt(log, zap.DebugLevel)

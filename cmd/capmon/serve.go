@@ -243,7 +243,7 @@ func (s *serveFlags) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net
 	if state := d.State(); state.Resumed {
 		status = "resumed the recording that began at " + state.Began.Local().Format(time.DateTime)
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %s, saving to %s; press Ctrl-C to end serve\n", status, s.database)
+	fmt.Fprintf(optional(cmd, endNote), "capmon: %s, saving to %s; press Ctrl-C to end serve\n", status, s.database)
 	d.Run(ctx)
 	serving.Wait()
 	state := d.State()
@@ -251,7 +251,7 @@ func (s *serveFlags) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net
 		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: could not save what was recorded since %s: %s\n", state.Saved.Local().Format(time.DateTime), state.Trouble)
 	}
 	if s.pins != "" {
-		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the kernel continues to record; to end the recording, run capmon serve --uninstall")
+		fmt.Fprintln(optional(cmd, endNote), "capmon: the kernel continues to record; to end the recording, run capmon serve --uninstall")
 	}
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err

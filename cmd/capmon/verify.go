@@ -4,15 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
@@ -140,8 +136,11 @@ func (v *verifyFlags) run(cmd *cobra.Command, files, command []string) error {
 	defer observer.Close()
 
 	v.options.Docker, v.options.Observer = docker, observer
-	newTrialPrinter(cmd.ErrOrStderr()).register(&v.options)
+	printer := newTrialPrinter(optional(cmd, progressNote), cmd.ErrOrStderr())
+	printer.register(&v.options)
+	stop := printer.showStatus()
 	p, proof, err := verify.Verify(cmd.Context(), v.options)
+	stop()
 	switch {
 	case cmd.Context().Err() != nil:
 		return v.interrupted(cmd, p, proof, files)
@@ -183,63 +182,4 @@ func (v *verifyFlags) show(cmd *cobra.Command, p profile.Profile, proof profile.
 	// Print the proof even if the profile could not be saved.
 	evidence := newEvidence(verifyScope(proof, files)).WithProof(proof)
 	return errors.Join(report.WriteProof(cmd.OutOrStdout(), proof, report.Format(v.format.value), evidence), saveErr)
-}
-
-// trialPrinter prints the progress of the trials.
-type trialPrinter struct {
-	out      io.Writer
-	terminal bool // out is a terminal, where capmon can overwrite a line
-	// done is the number of finished trials, total an estimate of their number.
-	done, total int
-	// tried has the sets of the finished trials, except that of the container's own flags.
-	tried map[capability.Set]bool
-}
-
-func newTrialPrinter(stderr io.Writer) *trialPrinter {
-	return &trialPrinter{out: stderr, terminal: onTerminal(stderr), total: 2, tried: make(map[capability.Set]bool)}
-}
-
-func (t *trialPrinter) register(options *verify.Options) {
-	options.BeforeTrial = func(trial profile.Trial) {
-		if t.terminal {
-			fmt.Fprintf(t.out, "\r\033[K    %s %s …", t.bar(), t.describe(trial))
-		}
-	}
-	options.AfterTrial = func(trial profile.Trial) {
-		t.done++
-		if t.done == 2 { // the list was tried; then one trial without each member, and one with the remaining list
-			t.total += trial.Set.Len() + 1
-		}
-		t.line(report.TrialResult(trial, t.again(trial)))
-		if !trial.Original {
-			t.tried[trial.Set] = true
-		}
-	}
-	options.SlowTrial = func(trial profile.Trial, after, limit time.Duration) {
-		t.line(fmt.Sprintf("%s: still running after %s; verify ends it after %s", t.describe(trial), after.Round(time.Second), limit))
-		options.BeforeTrial(trial)
-	}
-	options.Note = func(note string) { t.line("note: " + note) }
-}
-
-// again reports whether an earlier trial has granted the same set.
-func (t *trialPrinter) again(trial profile.Trial) bool { return !trial.Original && t.tried[trial.Set] }
-
-func (t *trialPrinter) describe(trial profile.Trial) string {
-	return report.DescribeTrial(trial, t.again(trial))
-}
-
-// bar returns a progress bar. If verify can drop a member, there are more trials than estimated.
-func (t *trialPrinter) bar() string {
-	const width = 20
-	t.total = max(t.total, t.done+1)
-	full := width * t.done / t.total
-	return fmt.Sprintf("[%s%s] %d of about %d ", strings.Repeat("#", full), strings.Repeat("-", width-full), t.done, t.total)
-}
-
-func (t *trialPrinter) line(text string) {
-	if t.terminal {
-		fmt.Fprint(t.out, "\r\033[K")
-	}
-	fmt.Fprintln(t.out, "capmon:", text)
 }

@@ -182,7 +182,7 @@ func (w *watchFlags) run(cmd *cobra.Command, names []string) error {
 	if err := createReadyFile(w.readyFile); err != nil {
 		return err
 	}
-	fmt.Fprintln(cmd.ErrOrStderr(), "capmon: watching; press Ctrl-C to stop")
+	fmt.Fprintln(optional(cmd, endNote), "capmon: watching; press Ctrl-C to stop")
 	problems := &problemReporter{out: cmd.ErrOrStderr(), observer: observer, watcher: watcher, tracker: trackLosses(observer, alerting, log)}
 	problems.follow(ctx)
 	err = w.finish(cmd, observer, watcher, problems)
@@ -266,7 +266,11 @@ func (w *watchFlags) finish(cmd *cobra.Command, observer *observe.Observer, watc
 	problems.tracker.Read(time.Now(), true)
 	problems.report()
 	uses, containers := watcher.Shown()
-	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %s in %s%s\n", plural(uses, "use"), plural(uint64(containers), "container"), problems.summary())
+	summary, notes := problems.summary(), cmd.ErrOrStderr()
+	if summary == nothingLost {
+		notes = optional(cmd, nothingLostNote)
+	}
+	fmt.Fprintf(notes, "capmon: %s in %s%s\n", plural(uses, "use"), plural(uint64(containers), "container"), summary)
 	return err
 }
 
@@ -328,9 +332,12 @@ func (p *problemReporter) report() {
 	p.losses, p.late = losses, late
 }
 
+// nothingLost is the end of the last line if there were no problems.
+const nothingLost = ", nothing lost"
+
 // summary returns the end of the last line.
 func (p *problemReporter) summary() string {
-	text := ", nothing lost"
+	text := nothingLost
 	switch texts := profile.LossTexts(p.losses); {
 	case p.failed:
 		text = ", and capmon does not know whether something was lost"

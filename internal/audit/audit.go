@@ -33,7 +33,9 @@ type Options struct {
 	WithValues bool
 	// Strict makes the audit fail if a related rule is violated.
 	Strict bool
-	Time   time.Time
+	// Recorder is what records all containers of this host.
+	Recorder Recorder
+	Time     time.Time
 	// Evidence describes where the facts come from. [Of] fills in the fields about the recordings.
 	Evidence profile.Evidence
 }
@@ -46,6 +48,7 @@ type Audit struct {
 	Static     bool               `json:"static"`
 	Thresholds Thresholds         `json:"-"`
 	Strict     bool               `json:"-"` // a violation of a related rule makes the audit fail
+	Recorder   Recorder           `json:"-"`
 	Containers []*ContainerResult `json:"containers"`
 }
 
@@ -123,7 +126,7 @@ type Related struct {
 
 // Of audits the containers. It sorts them by status: fail, manual, pass.
 func Of(subjects []Subject, o Options) Audit {
-	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Containers: []*ContainerResult{}}
+	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Recorder: o.Recorder, Containers: []*ContainerResult{}}
 	audit.Evidence = o.Evidence.WithRuns(recordings(subjects, o.Profile))
 	var seen observations
 	if o.Profile != nil {

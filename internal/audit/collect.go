@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/capmon/capmon/internal/container"
 )
@@ -43,6 +44,11 @@ func Collect(ctx context.Context, engine Engine, wanted []string) (subjects []Su
 		}
 	}
 	return subjects, names, nil
+}
+
+// Has reports whether one of the subjects is the container with this ID.
+func Has(subjects []Subject, id string) bool {
+	return slices.ContainsFunc(subjects, func(s Subject) bool { return s.Info.ID == id })
 }
 
 func collect(ctx context.Context, engine Engine, id string) (Subject, error) {

@@ -21,12 +21,14 @@ var page = template.Must(template.New("audit").Funcs(template.FuncMap{
 	"granted":   func(c *ContainerResult) string { return c.grantsText() },
 	"observed":  func(c *ContainerResult) string { return c.observedText() },
 	"related":   func(c *ContainerResult) []Related { return c.failedRelated() },
+	"remedy":    func(a Audit, c *ContainerResult) string { return a.remedyText(c) },
+	"recordAll": func(a Audit) string { return a.recordAll() },
 	"number":    func(rule string) string { return strings.TrimPrefix(rule, "CIS-") },
 }).Parse(pageText))
 
 func writeHTML(out io.Writer, audit Audit, version string) error {
 	fail, manual, pass := audit.counts()
 	return page.Execute(out, map[string]any{
-		"Audit": audit, "Rule": capabilitiesRule, "Version": version, "Fail": fail, "Manual": manual, "Pass": pass,
+		"Audit": audit, "RecordAll": recordAllTitle, "Rule": capabilitiesRule, "Version": version, "Fail": fail, "Manual": manual, "Pass": pass,
 	})
 }

@@ -160,7 +160,7 @@ func oscalResultOf(audit Audit) oscalResult {
 		if audit.Static || c.Observation == nil {
 			method = []string{"EXAMINE"}
 		}
-		result.add(item.UUID, Related{Capabilities, c.Status, c.text()}, titles[Capabilities], c.Remedy.Text(), method, audit.Time)
+		result.add(item.UUID, Related{Capabilities, c.Status, c.text()}, titles[Capabilities], audit.remedyText(c), method, audit.Time)
 		for _, r := range c.Related {
 			result.add(item.UUID, r, titles[r.Rule], "", []string{"EXAMINE"}, audit.Time)
 		}

@@ -46,6 +46,9 @@ type Remedy struct {
 	// Observe contains the commands that observe the unknown needs. Prove is the command that proves the list.
 	Observe []string `json:"observe,omitempty"`
 	Prove   string   `json:"prove,omitempty"`
+	// NewStart reports whether only the start of a new container can show what is unknown. Otherwise, a longer
+	// observation is enough.
+	NewStart bool `json:"-"`
 	// SharesData reports whether Prove names volumes or directories that the container uses.
 	SharesData bool `json:"-"`
 }
@@ -63,7 +66,7 @@ func (e evidence) standalone() bool { return e.container.Service == "" && e.cont
 func (e evidence) remedy(recreations recreations) Remedy {
 	var r Remedy
 	if !e.observed() || len(e.doubts()) > 0 {
-		r.Observe = e.observe(recreations.unchanged)
+		r.Observe, r.NewStart = e.observe(recreations.unchanged), len(e.gaps()) > 0
 		if e.standalone() {
 			r.keepOld(recreations.unchanged)
 		}
@@ -182,9 +185,18 @@ func sharesData(recreation dockerrun.Recreation) bool {
 
 // Text returns the remedy as lines for a shell. Explanations are comments. Commands are comments as well if they are
 // not certain yet or would lose settings of the container.
-func (r Remedy) Text() string {
+func (r Remedy) Text() string { return r.text() }
+
+// text implements [Remedy.Text]. If there are comments, they replace the commands that observe.
+func (r Remedy) text(comments ...string) string {
 	var t remedyText
-	if len(r.Observe) > 0 {
+	switch {
+	case len(r.Observe) == 0:
+	case len(comments) > 0:
+		for _, comment := range comments {
+			t.comment(comment)
+		}
+	default:
 		t.observe(r)
 	}
 	if r.Prove != "" && !r.Certain {

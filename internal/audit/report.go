@@ -39,6 +39,8 @@ type View struct {
 	Width int
 	// Color colors the statuses. Set it only for terminals.
 	Color bool
+	// Quiet leaves out the hints.
+	Quiet bool
 }
 
 // Write writes an audit in a format. version is the version of capmon.
@@ -93,7 +95,7 @@ func (a Audit) findings(version string) findings.Report {
 			properties["observation"] = c.Observation
 		}
 		report.Findings = append(report.Findings, findings.Finding{
-			Rule: Capabilities, Status: c.Status, Subject: c.Name, Image: c.Image, Text: c.text(), Remedy: c.Remedy.Text(), Properties: properties,
+			Rule: Capabilities, Status: c.Status, Subject: c.Name, Image: c.Image, Text: c.text(), Remedy: a.remedyText(c), Properties: properties,
 		})
 		for _, r := range c.Related {
 			report.Findings = append(report.Findings, findings.Finding{

@@ -20,23 +20,25 @@ func writeTable(out io.Writer, audit Audit, view View) error {
 		page.WriteString("\n")
 	}
 	all := audit.Overview()
-	page.WriteString("CIS 5.4, ")
-	if len(audit.Containers) == 1 {
+	if page.WriteString("CIS 5.4, "); len(audit.Containers) == 1 {
 		page.WriteString(all.Totals.Counts() + "\n")
 	} else {
 		page.WriteString(overview.Table(all, overview.Options{Width: view.Width, Color: view.Color}))
 	}
 	if page.WriteString("\n"); view.Details || len(audit.Containers) == 1 {
-		page.WriteString(audit.details())
+		page.WriteString(audit.details(view))
 	} else {
 		page.WriteString(overview.Advice(all, view.Command, ""))
+	}
+	if text := audit.recordAll(); text != "" {
+		page.WriteString("\n" + recordAllTitle + "\n\n" + printable.Lines(text))
 	}
 	_, err := io.WriteString(out, strings.TrimRight(page.String(), "\n")+"\n")
 	return err
 }
 
 // details returns a paragraph for each container.
-func (a Audit) details() string {
+func (a Audit) details(view View) string {
 	var page strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }
 	for _, c := range a.Containers {
@@ -48,13 +50,15 @@ func (a Audit) details() string {
 		for _, reason := range c.Reasons {
 			line("  - %s", printable.Text(reason))
 		}
-		for _, hint := range c.Hints {
-			line("  hint: %s", printable.Text(hint))
+		if !view.Quiet {
+			for _, hint := range c.Hints {
+				line("  hint: %s", printable.Text(hint))
+			}
 		}
 		for _, r := range c.failedRelated() {
 			line("  %s: %s", strings.Replace(r.Rule, "-", " ", 1), printable.Text(r.Text))
 		}
-		if remedy := c.Remedy.Text(); remedy != "" {
+		if remedy := a.remedyText(c); remedy != "" {
 			line("")
 			for text := range strings.SplitSeq(printable.Lines(remedy), "\n") {
 				line("    %s", text)

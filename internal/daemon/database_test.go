@@ -320,3 +320,26 @@ func TestAlertsThatDoNotFitAreCounted(t *testing.T) {
 		t.Error("the flood of one container left no room for another one")
 	}
 }
+
+func TestRunningDaemonIsDetected(t *testing.T) {
+	d := newTestDatabase(t)
+	running := func(want bool) {
+		t.Helper()
+		if got := Running(d.fallback.path); got != want {
+			t.Errorf("running: %v, want %v", got, want)
+		}
+	}
+	running(false)
+	for range 2 { // the file of the lock remains
+		release, err := d.fallback.lock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		running(true)
+		release()
+		running(false)
+	}
+	if Running("") {
+		t.Error("running without a fallback store")
+	}
+}

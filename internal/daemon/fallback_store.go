@@ -125,6 +125,17 @@ func (f fallbackStore) lock() (release func(), err error) {
 	return release, nil
 }
 
+// Running reports whether a daemon uses the database with this fallback store. It returns false if the rights of this
+// process do not suffice to find out. A daemon that starts at the same moment may return [ErrInUse].
+func Running(fallback string) bool {
+	lock, err := os.OpenFile(fallback+".lock", os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false
+	}
+	defer lock.Close()
+	return errors.Is(unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
 // exists reports whether the fallback store may contain data.
 func (f fallbackStore) exists() bool {
 	_, err := os.Stat(f.path)

@@ -16,15 +16,28 @@ import (
 // Notes returns the cautions about a container's list, the most severe first, and then the alternatives to its
 // capabilities. The texts are safe for a terminal.
 func Notes(s profile.Summary) []string {
-	makePrintable(&s)
-	notes := cautions(s)
-	for _, alternative := range alternatives.Of(s) {
-		notes = append(notes, alternative.String())
-	}
-	return notes
+	return append(Cautions(s), Alternatives(s)...)
 }
 
-// cautions returns the facts that a reader must know before relying on the list, the most severe first.
+// Cautions returns the facts that a reader must know before relying on a container's list, the most severe first. The
+// texts are safe for a terminal.
+func Cautions(s profile.Summary) []string {
+	makePrintable(&s)
+	return cautions(s)
+}
+
+// Alternatives returns the untested alternatives to the capabilities of a container's list. The texts are safe for a
+// terminal.
+func Alternatives(s profile.Summary) []string {
+	makePrintable(&s)
+	var texts []string
+	for _, alternative := range alternatives.Of(s) {
+		texts = append(texts, alternative.String())
+	}
+	return texts
+}
+
+// cautions implements [Cautions] for a printable summary.
 func cautions(s profile.Summary) []string {
 	var notes []string
 	if s.Container.Unconfirmed != "" {

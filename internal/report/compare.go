@@ -305,7 +305,7 @@ func useText(use compare.UseChange) string {
 	for _, field := range use.Fields {
 		was = append(was, map[compare.Field]string{
 			compare.Class: "was " + string(use.Before.Class), compare.Granted: "was " + answer(use.Before.Granted),
-			compare.Program: "was by " + programOf(*use.Before), compare.Call: "was " + orUnknown(use.Before.Call), compare.Site: "was in " + orUnknown(use.Before.Site),
+			compare.Program: "was by " + Program(*use.Before), compare.Call: "was " + orUnknown(use.Before.Call), compare.Site: "was in " + orUnknown(use.Before.Site),
 		}[field])
 	}
 	return text + "  [" + strings.Join(was, ", ") + "]"

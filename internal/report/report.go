@@ -28,6 +28,9 @@ type Options struct {
 	// Evidence describes where the facts in the report come from. [WriteComparison] writes it for the later profile, and
 	// Before for the earlier one.
 	Evidence, Before profile.Evidence
+	// Quiet leaves out of the table what does not change its meaning: the untested alternatives to capabilities, and
+	// the sentence that there may be more denials. It leaves out no caution about a list.
+	Quiet bool
 }
 
 // Format is the name of an output format.

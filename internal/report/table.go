@@ -46,7 +46,7 @@ func writeTable(out io.Writer, p profile.Profile, options Options) error {
 		}
 		page.container(s)
 	}
-	if slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
+	if !options.Quiet && slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
 		page.line("")
 		page.line("There may be more denials: Docker's seccomp profile denies some system calls before the")
 		page.line("kernel checks a capability.")
@@ -89,8 +89,10 @@ func (p *page) container(s profile.Summary) {
 		if text := proofSummary(s); text != "" {
 			p.line("  %s", text)
 		}
-		for _, alternative := range alternatives.Of(s) {
-			p.line("  %s", alternative)
+		if !p.options.Quiet {
+			for _, alternative := range alternatives.Of(s) {
+				p.line("  %s", alternative)
+			}
 		}
 	}
 	for _, caution := range cautions(s) {
@@ -281,7 +283,7 @@ func total(uses []profile.UsePattern) (sum uint64) {
 
 // describe returns the program, the system call and the call site of a use, with its reason or why it is unsure.
 func describe(use profile.UsePattern) string {
-	s := programOf(use)
+	s := Program(use)
 	if use.Call != "" {
 		s += "  " + use.Call
 	}
@@ -305,7 +307,8 @@ func describe(use profile.UsePattern) string {
 // others is the program of uses whose process names capmon did not record.
 const others = "others"
 
-func programOf(use profile.UsePattern) string {
+// Program returns the name of the process that made a use. The name is not safe for a terminal.
+func Program(use profile.UsePattern) string {
 	if use.Entry { // the process still has the name of the runtime at that time
 		return "entrypoint"
 	}

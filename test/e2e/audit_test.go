@@ -387,6 +387,55 @@ func TestAuditOfARestart(t *testing.T) {
 	}
 }
 
+// If the needs of several containers are unknown, audit prints one way to find out, instead of commands for each. It
+// leads to a decision.
+func TestAuditOfManyContainersRecordsAll(t *testing.T) {
+	t.Parallel()
+	names := []string{"audit-all-one", "audit-all-two"}
+	start := func() {
+		for _, name := range names {
+			mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, grant("CHOWN", "KILL"), []string{"bb", "sleep", "1000"})...)
+		}
+	}
+	remove := func() { mustExecute(t, append([]string{"docker", "rm", "-f"}, names...)...) }
+	start()
+	t.Cleanup(remove)
+	const steps = "Record all containers\n\n2 of these 2 containers have needs that capmon may not know.\n"
+
+	observed := execute(t, append([]string{binary, "audit", "--for=1s"}, names...)...)
+	if observed.code != 0 || strings.Count(observed.stdout, steps) != 1 || strings.Contains(observed.stdout, "sleep 600") {
+		t.Errorf("%+v", observed)
+	}
+	alone := execute(t, binary, "audit", "--static", names[0])
+	if alone.code != 0 || strings.Contains(alone.stdout, "Record all") || !strings.Contains(alone.stdout, "sleep 600") {
+		t.Errorf("%+v", alone)
+	}
+
+	s := serve(t, "--save-every=1s")
+	judge := slices.Concat([]string{binary, "audit", "--db", s.Database, "--min-observed=1ms"}, names)
+	var stored result
+	eventually(t, "serve saves the running containers", func() bool {
+		stored = execute(t, judge...)
+		return strings.Contains(stored.stdout, "capmon did not see the start of the container")
+	})
+	if stored.code != 0 || !strings.Contains(stored.stdout, steps) || !strings.Contains(stored.stdout, "capmon serve is already recording all containers in the database "+s.Database) {
+		t.Errorf("%+v", stored)
+	}
+	remove()
+	start()
+	eventually(t, "serve saves the new containers", func() bool {
+		stored = execute(t, judge...)
+		return stored.code == exitFindings
+	})
+	if !strings.Contains(stored.stdout, "CIS 5.4: 2 fail, 0 manual, 0 pass") || strings.Contains(stored.stdout, "Record all containers") {
+		t.Errorf("%+v", stored)
+	}
+	s.interrupt()
+	if stored = execute(t, judge...); strings.Contains(stored.stdout, "already recording") {
+		t.Errorf("after serve has ended: %+v", stored)
+	}
+}
+
 // auditCounts verifies that the JUnit output has failures exactly if the exit code reports some, and returns their
 // number.
 func auditCounts(t *testing.T, options ...string) (failed int) {

@@ -100,6 +100,7 @@ func TestExitCodeOfCommandEndedBySignal(t *testing.T) {
 func terminal(t *testing.T, command ...string) (*exec.Cmd, *os.File) {
 	t.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env = append(os.Environ(), "TERM=xterm")
 	screen, err := pty.Start(cmd)
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 )
 
@@ -103,14 +104,71 @@ func TestProgressOnATerminal(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "progressing")
 	cmd, screen := terminal(t, binary, "profile", "progressing")
+	if err := pty.Setsize(screen, &pty.Winsize{Rows: 24, Cols: 150}); err != nil {
+		t.Fatal(err)
+	}
 	lines := bufio.NewReader(screen)
-	awaitText(t, lines, "recording: 1 container, ")
+	awaitText(t, lines, "capmon: recording; press Ctrl-C for the report\r\n")
+	awaitText(t, lines, "\r\x1b[Krecorded ")
+	awaitText(t, lines, "s: 1 container, ")
+	awaitText(t, lines, "; used so far: 0 of 14 granted")
+	mustExecute(t, "docker", "exec", "progressing", "chroot", "/", "true")
+	awaitText(t, lines, "; used so far: 1 of 14 granted; newest: SYS_CHROOT by chroot")
 	if _, err := screen.WriteString("\x03"); err != nil {
 		t.Fatal(err)
 	}
 	rest := remaining(lines)
-	if err := cmd.Wait(); err != nil || !strings.Contains(rest, "CIS 5.4: 14 of 14") {
+	if err := cmd.Wait(); err != nil || !strings.Contains(rest, "\r\x1b[K\x1b[1mprogressing\x1b[0m  bb:latest") || !strings.Contains(rest, "CIS 5.4: 13 of 14") {
 		t.Errorf("%v\n%s", err, rest)
+	}
+}
+
+func TestProgressHasTheTimeLeft(t *testing.T) {
+	t.Parallel()
+	startSleeper(t, "progressing-for")
+	for command, found := range map[string]string{
+		"profile --for 2s progressing-for": "\r\x1b[K1s left of 2s: 1 container, ",
+		"audit --for 2s progressing-for":   "\r\x1b[K1s left of 2s: 1 container, ",
+	} {
+		cmd, screen := terminal(t, append([]string{binary}, strings.Fields(command)...)...)
+		output := remaining(screen)
+		_ = cmd.Wait()
+		if !strings.Contains(output, found) || !strings.Contains(output, "\r\x1b[K") {
+			t.Errorf("%s: exit code %d\n%q", command, cmd.ProcessState.ExitCode(), output)
+		}
+	}
+}
+
+// A terminal that does not obey escape sequences, and programs that read JSON, receive no status line.
+func TestProgressWithoutAStatusLine(t *testing.T) {
+	t.Parallel()
+	startSleeper(t, "progressing-plain")
+	for _, command := range [][]string{
+		{"env", "TERM=dumb", binary, "profile", "--for", "2s", "progressing-plain"},
+		{binary, "profile", "--log-format", "json", "--for", "2s", "progressing-plain"},
+	} {
+		cmd, screen := terminal(t, command...)
+		output := remaining(screen)
+		if err := cmd.Wait(); err != nil || strings.Contains(output, "\x1b") && !slices.Contains(command, "json") || strings.Contains(output, "left of") {
+			t.Errorf("%q: %v\n%q", command, err, output)
+		}
+	}
+}
+
+// The status line never fills the last column, because some terminals would wrap it.
+func TestProgressFitsANarrowTerminal(t *testing.T) {
+	t.Parallel()
+	startSleeper(t, "progressing-narrow")
+	cmd := exec.Command(binary, "profile", "--for", "2s", "progressing-narrow")
+	cmd.Env = append(os.Environ(), "TERM=xterm")
+	screen, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer screen.Close()
+	output := remaining(screen)
+	if err := cmd.Wait(); err != nil || !strings.Contains(output, "\r\x1b[K1s left of 2s: 1 container …\r\x1b[K") {
+		t.Errorf("%v\n%q", err, output)
 	}
 }
 

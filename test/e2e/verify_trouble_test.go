@@ -321,14 +321,14 @@ func TestVerifyOnATerminal(t *testing.T) {
 	cmd, screen := terminal(t, binary, "verify", "--", "docker", "run", "-it", "--rm", "bb", "chroot", "/", "true")
 	lines := bufio.NewReader(screen)
 	for _, text := range []string{
-		"\r\x1b[K    [--------------------] 0 of about 2  under its own flags …\r\x1b[Kcapmon:  1  under its own flags: exit status 0",
-		"\r\x1b[K    [##########----------] 2 of about 4  without SYS_CHROOT …\r\x1b[Kcapmon:  3  without SYS_CHROOT: exit status 1",
-		"\r\x1b[K    [###############-----] 3 of about 4  again, with SYS_CHROOT …",
+		"\r\x1b[Ktrial 1 of about 2, ", "s: under its own flags", "\r\x1b[Kcapmon:  1  under its own flags: exit status 0\r\n",
+		"\r\x1b[Ktrial 3 of about 4, ", "s: without SYS_CHROOT", "\r\x1b[Kcapmon:  3  without SYS_CHROOT: exit status 1\r\n",
+		"\r\x1b[Ktrial 4 of about 4, ", "s: again, with SYS_CHROOT; fails without SYS_CHROOT",
 	} {
 		awaitText(t, lines, text)
 	}
 	rest := remaining(lines)
-	if err := cmd.Wait(); err != nil || !strings.Contains(rest, "proved minimal") {
+	if err := cmd.Wait(); err != nil || !strings.Contains(rest, "\r\x1b[Kbb  bb:latest") || !strings.Contains(rest, "proved minimal") {
 		t.Errorf("%v\n%s", err, rest)
 	}
 }

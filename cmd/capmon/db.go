@@ -133,7 +133,7 @@ func (i *profileInput) alerts(cmd *cobra.Command) ([]alert.Alert, error) {
 		if err := i.unknownContainers(cmd, db, selection, missing); err != nil {
 			return nil, err
 		}
-		if flags := selectionText(selection); flags != "" {
+		if flags := selection.Options(); flags != "" {
 			fmt.Fprintf(notes, "capmon: no alert in %s is selected: %s selects none\n", i.db, flags)
 		} else {
 			fmt.Fprintf(notes, "capmon: no alert in %s\n", i.db)

@@ -25,7 +25,7 @@ func (i *profileInput) scope(files []string) string {
 		what = "database " + printable.Word(i.db)
 	}
 	selection, _ := i.parseSelection() // load returns its error
-	return joinScope(what, selectionText(selection))
+	return joinScope(what, selection.WithoutLabelValues().Options())
 }
 
 // namedFiles returns the names of profiles as text; "" if there are none.
@@ -60,9 +60,9 @@ func joinScope(parts ...string) string {
 // runningScope describes the containers that profile records without a command.
 func runningScope(names []string, filter store.Selection) string {
 	if len(names) > 0 {
-		return joinScope(named("container", "containers", names), selectionText(filter))
+		return joinScope(named("container", "containers", names), filter.WithoutLabelValues().Options())
 	}
-	return joinScope("all containers", selectionText(filter))
+	return joinScope("all containers", filter.WithoutLabelValues().Options())
 }
 
 // commandScope describes the containers that profile records with a command. It does not contain the arguments, which
@@ -70,9 +70,9 @@ func runningScope(names []string, filter store.Selection) string {
 func commandScope(command []string, all bool, filter store.Selection) string {
 	program := printable.Word(filepath.Base(command[0]))
 	if all {
-		return joinScope("all containers that started while "+program+" ran", selectionText(filter))
+		return joinScope("all containers that started while "+program+" ran", filter.WithoutLabelValues().Options())
 	}
-	return joinScope("containers that "+program+" started", selectionText(filter))
+	return joinScope("containers that "+program+" started", filter.WithoutLabelValues().Options())
 }
 
 // scope describes the audited containers, and where capmon reads what they use.

@@ -23,6 +23,7 @@ func TestScopes(t *testing.T) {
 		`profile web.json, --image "nginx" --since 2026-08-01T00:00:00Z`:   database.scope([]string{"web.json"}),
 		"all containers":                                                   runningScope(nil, store.Selection{}),
 		`containers web, db, --image "nginx" --since 2026-08-01T00:00:00Z`: runningScope([]string{"web", "db"}, selection),
+		`all containers, --label "team=…"`:                                 runningScope(nil, store.Selection{Labels: []string{"team=secret"}}),
 		"containers that make started":                                     commandScope([]string{"/usr/bin/make", "TOKEN=secret"}, false, store.Selection{}),
 		`all containers that started while make ran, --image "nginx" --since 2026-08-01T00:00:00Z`: commandScope([]string{"make"}, true, selection),
 		"policy policy.yaml, baseline main.json":                                                   (&checkRules{policyFile: "policy.yaml", baseline: "main.json"}).scope(),

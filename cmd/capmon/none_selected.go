@@ -51,7 +51,7 @@ func (e *noneSelectedError) Error() string { return e.text }
 // noneSelected returns a [noneSelectedError]. Its text names some of what the user could select, the most similar names
 // first.
 func noneSelected(what string, selection store.Selection, all []profile.Container) error {
-	flags := selectionText(selection)
+	flags := selection.Options()
 	if flags == "" {
 		return &noneSelectedError{"there is no " + what}
 	}

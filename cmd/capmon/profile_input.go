@@ -200,23 +200,6 @@ func reportRuns(notes io.Writer, db, of string, p store.Pruned) {
 		db, plural(p.Number, "run"), of, localTime(p.Until))
 }
 
-// selectionText returns the command-line flags of a selection; "" if it selects everything.
-func selectionText(selection store.Selection) string {
-	var flags []string
-	for _, by := range selectionFlags(selection) {
-		for _, pattern := range by.patterns {
-			flags = append(flags, fmt.Sprintf("--%s %q", by.flag, pattern))
-		}
-	}
-	if !selection.Since.IsZero() {
-		flags = append(flags, "--since "+selection.Since.Format(time.RFC3339))
-	}
-	if !selection.Until.IsZero() {
-		flags = append(flags, "--until "+selection.Until.Format(time.RFC3339))
-	}
-	return strings.Join(flags, " ")
-}
-
 // openDB opens the database with the path that the user chose.
 func openDB(ctx context.Context, path string, options store.Options) (*store.Store, error) {
 	if path == "" {

@@ -25,7 +25,6 @@ import (
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/daemon"
-	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report"
 	"github.com/capmon/capmon/internal/settings"
@@ -230,13 +229,14 @@ func (s *server) report(w http.ResponseWriter, r *http.Request) {
 	respond(w, "application/json", out.Bytes())
 }
 
-// scopeOf describes in words what a request selects.
+// scopeOf describes in words what a valid request selects.
 func scopeOf(r *http.Request) string {
 	const all = "database of capmon serve"
-	if r.URL.RawQuery == "" {
-		return all
+	selection, _ := selectionOf(r, nil)
+	if options := selection.WithoutLabelValues().Options(); options != "" {
+		return all + ", " + options
 	}
-	return all + ", " + printable.Text(r.URL.RawQuery)
+	return all
 }
 
 // profile responds with a profile in the format of capmon profile --save.

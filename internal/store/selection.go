@@ -35,6 +35,38 @@ type Selection struct {
 	Limit int64
 }
 
+// Options returns the selection as options of the command line, without Limit; "" if it selects everything.
+func (s Selection) Options() string {
+	var options []string
+	add := func(name string, patterns []string) {
+		for _, pattern := range patterns {
+			options = append(options, fmt.Sprintf("--%s %q", name, pattern))
+		}
+	}
+	add("container", s.Containers)
+	add("image", s.Images)
+	add("label", s.Labels)
+	add("compose-service", s.ComposeServices)
+	if !s.Since.IsZero() {
+		options = append(options, "--since "+s.Since.Format(time.RFC3339))
+	}
+	if !s.Until.IsZero() {
+		options = append(options, "--until "+s.Until.Format(time.RFC3339))
+	}
+	return strings.Join(options, " ")
+}
+
+// WithoutLabelValues returns the selection with … in place of the values of labels, which may be secret.
+func (s Selection) WithoutLabelValues() Selection {
+	s.Labels = slices.Clone(s.Labels)
+	for i, label := range s.Labels {
+		if key, _, hasValue := strings.Cut(label, "="); hasValue {
+			s.Labels[i] = key + "=…"
+		}
+	}
+	return s
+}
+
 // selector is a [Selection] with valid, parsed patterns.
 type selector struct {
 	Selection

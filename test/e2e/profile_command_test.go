@@ -25,7 +25,7 @@ func TestOutputInputAndExitCodePassThrough(t *testing.T) {
 		t.Errorf("exit code %d, wanted the command's 7", code)
 	}
 	output, report, _ := strings.Cut(stdout.String(), "\n")
-	if output != "from stdin" || !strings.HasPrefix(report, "\npassing  bb:latest") {
+	if output != "from stdin" || !strings.HasPrefix(report, "\nhost ") || !strings.Contains(report, "\n\npassing  bb:latest") {
 		t.Errorf("stdout is not the command's output followed by the report:\n%s", stdout.String())
 	}
 	if !strings.Contains(stderr.String(), "problem\n") {
@@ -148,7 +148,8 @@ func TestCtrlCReachesTheCommandOnce(t *testing.T) {
 func TestCommandWithoutContainersIsReported(t *testing.T) {
 	t.Parallel()
 	r := execute(t, binary, "profile", "--", "true")
-	if r.code != 0 || r.stdout != "\ncapmon saw no containers\n" || !strings.Contains(r.stderr, "started no container") {
+	if r.code != 0 || !strings.HasPrefix(r.stdout, "\ncontainers that true started · capmon ") || !strings.HasSuffix(r.stdout, "\n\ncapmon saw no containers\n") ||
+		!strings.Contains(r.stderr, "started no container") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -117,16 +118,25 @@ func (f fallbackStore) lock() (release func(), err error) {
 		return release, nil
 	}
 	release = func() { _ = lock.Close() }
-	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		release()
-		return nil, ErrInUse
+	for range lockAttempts {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return release, nil
+		}
+		time.Sleep(lockPause)
 	}
-	return release, nil
+	release()
+	return nil, ErrInUse
 }
 
+// lock repeats its attempt, because [Running] has the lock for a moment.
+const (
+	lockAttempts = 10
+	lockPause    = 20 * time.Millisecond
+)
+
 // Running reports whether a daemon uses the database with this fallback store. It returns false if the rights of this
-// process do not suffice to find out. A daemon that starts at the same moment may return [ErrInUse].
+// process do not suffice to find out.
 func Running(fallback string) bool {
 	lock, err := os.OpenFile(fallback+".lock", os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {

@@ -173,9 +173,10 @@ func join(group, row Row) Row {
 	return group
 }
 
-// Totals adds up rows.
+// Totals adds up rows. Observed is the number of containers whose workload capmon observed.
 type Totals struct {
 	Containers int            `json:"containers"`
+	Observed   int            `json:"observed"`
 	Status     map[Status]int `json:"status"`
 	Privileged int            `json:"privileged"`
 	// Granted and Used are sums over the containers. Unused counts what is certainly unused. Unseen counts what may be
@@ -203,6 +204,9 @@ func sum(rows []Row) Totals {
 		t.Status[row.Status]++
 		if row.Privileged {
 			t.Privileged++
+		}
+		if row.Runs > 0 {
+			t.Observed++
 		}
 		if row.Granted != nil {
 			t.Granted += row.Granted.Len()

@@ -257,7 +257,10 @@ func (t Totals) text() string {
 	if t.Containers == 0 {
 		return s
 	}
-	s += fmt.Sprintf("\nCapabilities: %d granted, %d used, %d unused", t.Granted, t.Used, t.Unused)
+	s += fmt.Sprintf("\nCapabilities: %d granted", t.Granted)
+	if t.Observed > 0 {
+		s += fmt.Sprintf(", %d used, %d unused", t.Used, t.Unused)
+	}
 	if t.Unseen > 0 {
 		s += fmt.Sprintf(", %d perhaps unused", t.Unseen)
 	}

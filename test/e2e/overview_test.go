@@ -11,7 +11,9 @@ import (
 
 // advised returns the commands that an overview prints.
 func advised(overview string) (commands []string) {
-	for line := range strings.Lines(overview) {
+	_, advice, _ := strings.Cut(overview, "\nStart with ")
+	advice, _, _ = strings.Cut(advice, "\nRecord all containers")
+	for line := range strings.Lines(advice) {
 		if command, ok := strings.CutPrefix(line, "  capmon "); ok {
 			commands = append(commands, strings.TrimSpace(command))
 		}
@@ -61,7 +63,7 @@ func TestAuditOfAHostBeginsWithAnOverview(t *testing.T) {
 	startSleeper(t, "overview-privileged", "--privileged")
 	startSleeper(t, "overview-default") // for the test alone
 	r := execute(t, binary, "audit", "--static")
-	if r.code != exitFindings || !strings.HasPrefix(r.stdout, "CIS 5.4, ") || !regexp.MustCompile(`\nFAIL .* all \d+ `).MatchString(r.stdout) || strings.Contains(r.stdout, "  granted: ") {
+	if r.code != exitFindings || !strings.Contains(r.stdout, "\nCIS 5.4, ") || !regexp.MustCompile(`\nFAIL .* all \d+ `).MatchString(r.stdout) || strings.Contains(r.stdout, "  granted: ") {
 		t.Errorf("exit code %d\n%s", r.code, r.stdout)
 	}
 	commands := advised(r.stdout)

@@ -70,7 +70,7 @@ func TestSignalsPassThrough(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 9 || !strings.HasPrefix(string(rest), "got it\n\nsignalled  bb:latest") {
+	if code := cmd.ProcessState.ExitCode(); code != 9 || !strings.HasPrefix(string(rest), "got it\n\nhost ") || !strings.Contains(string(rest), "\n\nsignalled  bb:latest") {
 		t.Errorf("exit code %d, output:\n%s", code, rest)
 	}
 }

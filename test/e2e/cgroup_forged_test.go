@@ -222,7 +222,7 @@ func TestNoCommandCountsUsesOfAForgedCgroupForAContainer(t *testing.T) {
 			t.Errorf("%v: exit code %d\n%s%s", command, r.code, r.stdout, r.stderr)
 		}
 	}
-	if all := mustExecute(t, binary, "report", saved); !strings.Contains(all, "SYS_ADMIN") || !strings.Contains(all, "no engine confirms that this is a container") {
+	if all := mustExecute(t, binary, "report", "--details", saved); !strings.Contains(all, "SYS_ADMIN") || !strings.Contains(all, "no engine confirms that this is a container") {
 		t.Errorf("the use in the forged cgroup is not reported:\n%s", all)
 	}
 }

@@ -328,7 +328,7 @@ func TestVerifyOnATerminal(t *testing.T) {
 		awaitText(t, lines, text)
 	}
 	rest := remaining(lines)
-	if err := cmd.Wait(); err != nil || !strings.Contains(rest, "\r\x1b[Kbb  bb:latest") || !strings.Contains(rest, "proved minimal") {
+	if err := cmd.Wait(); err != nil || !strings.Contains(rest, "\r\x1b[Khost ") || !strings.Contains(rest, "\nbb  bb:latest") || !strings.Contains(rest, "proved minimal") {
 		t.Errorf("%v\n%s", err, rest)
 	}
 }

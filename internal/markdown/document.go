@@ -12,6 +12,8 @@ const (
 	Limit = 60000
 	// detailsLimit is the size of the details of one container, so that one container cannot use up the document.
 	detailsLimit = Limit / 4
+	// tableLimit is the size of a table. It leaves most of a document to the details.
+	tableLimit = Limit * 2 / 5
 	// noteLimit is the room for the note about what a document leaves out.
 	noteLimit = 500
 )
@@ -24,51 +26,50 @@ type Document struct {
 	Details []Details
 }
 
-// Details are the details of one container, which a reader opens with a click. Markdown is the content of Body, Evidence
-// and Tail. Each of them ends with an empty line if it is not empty.
+// Details are the details of one container, which a reader opens with a click.
 type Details struct {
 	// Summary is the visible line, as HTML.
 	Summary string
 	// Open shows the details from the start.
 	Open bool
-	// Body, Evidence and Tail are the content. A document leaves out the evidence if the details are too long, but never
-	// one of the others alone: a list without its cautions would mislead.
-	Body, Evidence, Tail string
+	// Full and Short are the content, as Markdown that ends with an empty line. Short is for details that are too long:
+	// it lacks the evidence, but has all cautions, because a list without its cautions would mislead.
+	Full, Short string
 }
 
 const evidenceLeftOut = "The evidence is left out here, because it is too long.\n\n"
 
-func (d Details) text(evidence string) string {
+// forms returns the text of the details in full and in short.
+func (d Details) forms() (full, short string) {
 	open := ""
 	if d.Open {
 		open = " open"
 	}
-	return fmt.Sprintf("<details%s>\n<summary>%s</summary>\n\n%s%s%s</details>\n\n", open, d.Summary, d.Body, evidence, d.Tail)
+	start, end := fmt.Sprintf("<details%s>\n<summary>%s</summary>\n\n", open, d.Summary), "</details>\n\n"
+	return start + d.Full + end, start + evidenceLeftOut + d.Short + end
 }
 
 // Write writes the document. It leaves out details that do not fit, and writes how many. all is a sentence that says how
 // to see everything.
 func (d *Document) Write(out io.Writer, all string) error {
-	var text strings.Builder
-	text.WriteString(d.Head.String())
+	text := d.Head.String()
 	shortened, leftOut := 0, 0
 	for _, details := range d.Details {
-		room := min(detailsLimit, Limit-noteLimit-text.Len())
-		full, short := details.text(details.Evidence), details.text(evidenceLeftOut)
-		switch {
+		full, short := details.forms()
+		switch room := min(detailsLimit, Limit-noteLimit-len(text)); {
 		case len(full) <= room:
-			text.WriteString(full)
+			text += full
 		case len(short) <= room:
-			text.WriteString(short)
+			text += short
 			shortened++
 		default:
 			leftOut++
 		}
 	}
 	if note := d.note(shortened, leftOut); note != "" {
-		text.WriteString("**" + note + "** " + all + "\n")
+		text += "**" + note + "** " + all + "\n"
 	}
-	_, err := io.WriteString(out, strings.TrimRight(text.String(), "\n")+"\n")
+	_, err := io.WriteString(out, strings.TrimRight(text, "\n")+"\n")
 	return err
 }
 
@@ -84,10 +85,14 @@ func (d *Document) note(shortened, leftOut int) string {
 	if len(parts) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("Left out: %s of %d containers, because a comment has at most %d characters.", strings.Join(parts, " and "), len(d.Details), 1<<16)
+	containers := "containers"
+	if len(d.Details) == 1 {
+		containers = "container"
+	}
+	return fmt.Sprintf("Left out because a comment has at most 65,536 characters: %s of %d %s.", strings.Join(parts, ", "), len(d.Details), containers)
 }
 
-// Lines returns a list with one item for each text, which is Markdown. It ends with an empty line. It is empty without
+// List returns a list with one item for each text, which is Markdown. It ends with an empty line. It is empty without
 // items.
 func List(items []string) string {
 	if len(items) == 0 {
@@ -96,14 +101,18 @@ func List(items []string) string {
 	return "- " + strings.Join(items, "\n- ") + "\n\n"
 }
 
-// Table returns a table. The cells are Markdown in one line without |.
+// Table returns a table. The cells are Markdown in one line without |. Table leaves out the last rows if the table is too
+// long, and says how many.
 func Table(columns []string, rows [][]string) string {
 	var out strings.Builder
-	row := func(cells []string) { out.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
-	row(columns)
-	out.WriteString(strings.Repeat("| --- ", len(columns)) + "|\n")
-	for _, cells := range rows {
-		row(cells)
+	line := func(cells []string) string { return "| " + strings.Join(cells, " | ") + " |\n" }
+	out.WriteString(line(columns) + strings.Repeat("| --- ", len(columns)) + "|\n")
+	for i, cells := range rows {
+		row := line(cells)
+		if out.Len()+len(row) > tableLimit {
+			return out.String() + fmt.Sprintf("\n**The table leaves out the last %d of %d rows.**\n\n", len(rows)-i, len(rows))
+		}
+		out.WriteString(row)
 	}
 	return out.String() + "\n"
 }

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/capmon/capmon/internal/printable"
 )
@@ -46,14 +45,15 @@ func Block(language, s string) string {
 // visible returns s as one line without characters that are not graphic, shortened to limit characters. It keeps
 // backslashes, because the text may already be the result of [printable.Text].
 func visible(s string, limit int) string {
-	if most := limit * utf8.UTFMax; len(s) > 2*most { // shorten removes what is between these two parts
-		s = s[:most] + s[len(s)-most:]
-	}
+	s = shorten(s, 2*limit) // escapes only lengthen a text, so this loses nothing that the result contains
 	return shorten(strings.ReplaceAll(printable.Lines(s), "\n", `\n`), limit)
 }
 
 // shorten removes the middle of a text with more than limit characters.
 func shorten(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
 	all := []rune(s)
 	if len(all) <= limit {
 		return s

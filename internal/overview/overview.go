@@ -52,6 +52,8 @@ type Row struct {
 	// Used has the capabilities that the container needs as far as capmon knows. Unused has the granted ones that it did
 	// not use or, with a proof, does not need. Denied has those that it tried to use.
 	Used, Unused, Denied capability.Set
+	// Doubtful is true if Unused is not certain although Status does not say so.
+	Doubtful bool
 
 	// Observed is how long capmon saw the workload run, in Runs runs. Runs is 0 if capmon never observed the container.
 	Observed time.Duration
@@ -59,7 +61,7 @@ type Row struct {
 }
 
 // Certain reports whether Unused is certain. Otherwise capmon only did not see the uses.
-func (r Row) Certain() bool { return r.Status != Unsure && r.Status != Manual }
+func (r Row) Certain() bool { return !r.Doubtful && r.Status != Unsure && r.Status != Manual }
 
 // Order compares two rows for a sorted list: first the gravest row, then by title, so that web-2 comes before web-10.
 func Order(one, other Row) int {
@@ -117,7 +119,7 @@ func joins(group, row Row) bool {
 	switch {
 	case row.Replica == "" || row.Replica != group.Replica || row.Status != group.Status || row.Image != group.Image:
 		return false
-	case row.Privileged != group.Privileged || (row.Granted == nil) != (group.Granted == nil):
+	case row.Privileged != group.Privileged || row.Doubtful != group.Doubtful || (row.Granted == nil) != (group.Granted == nil):
 		return false
 	case row.Granted != nil && *row.Granted != *group.Granted:
 		return false

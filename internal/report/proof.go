@@ -26,10 +26,13 @@ type jsonProof struct {
 	Flags []string `json:"flags"`
 }
 
-// WriteProof writes a proof as a table or as JSON.
+// WriteProof writes a proof.
 func WriteProof(out io.Writer, proof profile.Proof, format Format) error {
-	if format == JSON {
+	switch format {
+	case JSON:
 		return encode(out, jsonProof{Schema: schema, Proof: proof, Flags: dockerflags.Grant(proof.Set)})
+	case Markdown:
+		return writeProofMarkdown(out, proof)
 	}
 	makeProofPrintable(&proof)
 	page := &page{}
@@ -39,18 +42,10 @@ func WriteProof(out io.Writer, proof profile.Proof, format Format) error {
 }
 
 // ProofFormats returns the formats of [WriteProof]. The first one is the default.
-func ProofFormats() []Format { return []Format{Table, JSON} }
+func ProofFormats() []Format { return []Format{Table, JSON, Markdown} }
 
 func (p *page) proof(proof profile.Proof) {
-	runs := 0
-	for _, trial := range proof.Trials {
-		runs += len(trial.Outcomes)
-	}
-	count := plural(uint64(runs), "run", "runs")
-	if proof.SecondStart {
-		count += " with a second start"
-	}
-	p.line("%s  %s  %s  %s", proof.Container.Name, proof.Container.Image, count, proofResult(proof))
+	p.line("%s  %s  %s  %s", proof.Container.Name, proof.Container.Image, proofRuns(proof), proofResult(proof))
 	if len(proof.Members) > 0 {
 		t := newTable("CAPABILITY", "OBSERVED", "VERDICT", "EVIDENCE")
 		t.SetColumnConfigs(nil)
@@ -76,6 +71,19 @@ func (p *page) proof(proof profile.Proof) {
 	for _, line := range settings.ComposeLines(proof.Set) {
 		p.line("  %s", line)
 	}
+}
+
+// proofRuns returns the number of runs.
+func proofRuns(proof profile.Proof) string {
+	runs := 0
+	for _, trial := range proof.Trials {
+		runs += len(trial.Outcomes)
+	}
+	text := plural(uint64(runs), "run", "runs")
+	if proof.SecondStart {
+		text += " with a second start"
+	}
+	return text
 }
 
 // proofResult returns the result of a proof in a few words.

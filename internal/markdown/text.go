@@ -90,12 +90,21 @@ type word struct{ before, core, after string }
 
 var punctuated = regexp.MustCompile(`(?s)^(["(]*)(.*?)([.,;:?)"]*)$`)
 
-// splitWords splits a text at single spaces. Spaces in a row, and those at the start and the end, stay in the words:
-// Markdown would remove them.
+// call matches a call with its arguments, such as socket(AF_INET, SOCK_RAW).
+var call = regexp.MustCompile(`\w\([^()]{1,100}\)`)
+
+// splitWords splits a text at single spaces. A call is one word. Spaces in a row, and those at the start and the end,
+// stay in the words: Markdown would remove them.
 func splitWords(s string) (words []word) {
+	inCall := make([]bool, len(s))
+	for _, at := range call.FindAllStringIndex(s, -1) {
+		for i := at[0]; i < at[1]; i++ {
+			inCall[i] = true
+		}
+	}
 	start := 0
 	for i := 1; i < len(s)-1; i++ {
-		if s[i] == ' ' && s[i-1] != ' ' && s[i+1] != ' ' {
+		if s[i] == ' ' && s[i-1] != ' ' && s[i+1] != ' ' && !inCall[i] {
 			words = append(words, parseWord(s[start:i]))
 			start = i + 1
 		}
@@ -112,7 +121,7 @@ func parseWord(s string) word {
 		return word{core: s}
 	}
 	w := word{before: parts[1], core: parts[2], after: parts[3]}
-	for strings.HasPrefix(w.after, ")") && strings.Count(w.core, "(") > strings.Count(w.core, ")") {
+	for strings.HasPrefix(w.after, ")") && strings.Count(w.core, "(") > strings.Count(w.core, ")") { // it closes a call
 		w.core, w.after = w.core+")", w.after[1:]
 	}
 	return w

@@ -41,9 +41,9 @@ func comparisonResult(c compare.Comparison) string {
 	case all == 0:
 		return "Neither profile contains a container"
 	case n > 0:
-		return fmt.Sprintf("New: %s or tries a capability that it did not need before", ofContainers(n, all, "needs", "need"))
+		return fmt.Sprintf("New capabilities in %d of %s", n, plural(uint64(all), "container", "containers"))
 	}
-	return fmt.Sprintf("Nothing new: %s compared", plural(uint64(all), "container", "containers"))
+	return "No new capability in " + plural(uint64(all), "container", "containers")
 }
 
 // comparedWord returns the gravest change of a container.

@@ -47,13 +47,13 @@ func reportResult(t overview.Totals) string {
 	case t.Containers == 0:
 		return "capmon saw no containers"
 	case unused > 0 && unsure > 0:
-		return fmt.Sprintf("%s capabilities that it did not use; for %d, the observation is not sufficient", ofContainers(unused, t.Containers, "has", "have"), unsure)
+		return fmt.Sprintf("%s unused capabilities; for %d, the observation is not sufficient", ofContainers(unused, t.Containers, "has", "have"), unsure)
 	case unused > 0:
-		return ofContainers(unused, t.Containers, "has", "have") + " capabilities that it did not use"
+		return ofContainers(unused, t.Containers, "has", "have") + " unused capabilities"
 	case unsure > 0:
 		return ofContainers(unsure, t.Containers, "was", "were") + " not observed sufficiently to find unused capabilities"
 	}
-	return ofContainers(t.Containers, t.Containers, "uses", "use") + " every capability that it has"
+	return "No container has unused capabilities"
 }
 
 // ofContainers returns the start of a sentence about n of all containers. The verb has two forms: for one, and for
@@ -80,15 +80,22 @@ func needsInShort(s profile.Summary) string {
 	text := "no workload seen"
 	if s.Started {
 		text = "needs " + count(s.List(), "capability", "capabilities")
-		if unused, known := s.Unused(); known {
-			granted, _ := s.Grants.Set()
-			text += fmt.Sprintf(", %d of %d granted ones were never used", unused.Len(), granted.Len())
+		if row := overview.Of(s); row.Granted != nil {
+			text += fmt.Sprintf(", %d of %d granted ones %s", row.Unused.Len(), row.Granted.Len(), unusedWord(row))
 		}
 	}
 	if n := len(cautions(s)); n > 0 {
 		text += ", " + plural(uint64(n), "caution", "cautions")
 	}
 	return text
+}
+
+// unusedWord returns whether the unused capabilities are certainly unused.
+func unusedWord(row overview.Row) string {
+	if row.Certain() {
+		return "unused"
+	}
+	return "perhaps unused"
 }
 
 func count(set capability.Set, one, many string) string {
@@ -103,7 +110,7 @@ func count(set capability.Set, one, many string) string {
 type listMarkdown struct{ head, tail string }
 
 func listOf(s profile.Summary) (m listMarkdown) {
-	m.head = paragraph("Observed: %s.", markdown.Text(strings.Join(watched(s), ", ")))
+	m.head = paragraph("Observation: %s.", markdown.Text(strings.Join(watched(s), ", ")))
 	if s.Started {
 		m.head = paragraph("**List: %s**", setText(s.List())) + m.head
 	}
@@ -162,7 +169,7 @@ func evidenceOf(s profile.Summary, options Options) string {
 		items = append(items, fmt.Sprintf("%s, %s: used, but not needed: other capabilities on the list are sufficient", c, grantedText(granted.Has(c), known)))
 	}
 	if unused, _ := s.Unused(); !unused.Empty() {
-		items = append(items, fmt.Sprintf("granted and never used: %s", names(netRawFirst(unused.Sorted()))))
+		items = append(items, fmt.Sprintf("granted, %s: %s", unusedWord(overview.Of(s)), names(netRawFirst(unused.Sorted()))))
 	}
 	for _, c := range s.Denied().Sorted() {
 		items = append(items, withUses(fmt.Sprintf("%s, tried and denied", c), s, s.UsesOf(c, classify.Denied), options))

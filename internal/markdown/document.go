@@ -2,6 +2,7 @@ package markdown
 
 import (
 	"fmt"
+	"html"
 	"io"
 	"strings"
 )
@@ -28,16 +29,26 @@ type Document struct {
 
 // Details are the details of one container, which a reader opens with a click.
 type Details struct {
-	// Summary is the visible line, as HTML.
+	// Summary is the visible line, from [Summary].
 	Summary string
 	// Open shows the details from the start.
 	Open bool
-	// Full and Short are the content, as Markdown that ends with an empty line. Short is for details that are too long:
-	// it lacks the evidence, but has all cautions, because a list without its cautions would mislead.
+	// Full and Short are the content, as Markdown that ends with an empty line. Short is for details that are too long. If
+	// Short has the list of a container, it has all cautions about the list, because a list without them would mislead.
 	Full, Short string
 }
 
-const evidenceLeftOut = "The evidence is left out here, because it is too long.\n\n"
+// Summary returns the visible line of the details of a container, as HTML. The name, the image and the text may contain
+// any bytes. The image may be empty.
+func Summary(name, image, text string) string {
+	line := htmlCode(visible(name, maxCode))
+	if image != "" {
+		line += " of " + htmlCode(visible(image, maxCode))
+	}
+	return line + ": " + format(text, htmlCode, html.EscapeString)
+}
+
+const shortenedHere = "These details are shortened, because they are too long.\n\n"
 
 // forms returns the text of the details in full and in short.
 func (d Details) forms() (full, short string) {
@@ -46,7 +57,7 @@ func (d Details) forms() (full, short string) {
 		open = " open"
 	}
 	start, end := fmt.Sprintf("<details%s>\n<summary>%s</summary>\n\n", open, d.Summary), "</details>\n\n"
-	return start + d.Full + end, start + evidenceLeftOut + d.Short + end
+	return start + d.Full + end, start + shortenedHere + d.Short + end
 }
 
 // Write writes the document. It leaves out details that do not fit, and writes how many. all is a sentence that says how
@@ -77,19 +88,35 @@ func (d *Document) Write(out io.Writer, all string) error {
 func (d *Document) note(shortened, leftOut int) string {
 	var parts []string
 	if shortened > 0 {
-		parts = append(parts, fmt.Sprintf("the evidence of %d", shortened))
+		parts = append(parts, fmt.Sprintf("%d shortened", shortened))
 	}
 	if leftOut > 0 {
-		parts = append(parts, fmt.Sprintf("all details of %d", leftOut))
+		parts = append(parts, fmt.Sprintf("%d left out", leftOut))
 	}
 	if len(parts) == 0 {
 		return ""
 	}
-	containers := "containers"
-	if len(d.Details) == 1 {
-		containers = "container"
+	return fmt.Sprintf("Of the details of all %d containers, %s: a comment has at most 65,536 characters.", len(d.Details), strings.Join(parts, ", "))
+}
+
+// Paragraph returns a paragraph. The arguments are Markdown.
+func Paragraph(format string, args ...any) string { return fmt.Sprintf(format, args...) + "\n\n" }
+
+// Section returns a list with a title; "" if the list is empty. The items are Markdown.
+func Section(title string, items []string) string {
+	if len(items) == 0 {
+		return ""
 	}
-	return fmt.Sprintf("Left out because a comment has at most 65,536 characters: %s of %d %s.", strings.Join(parts, ", "), len(d.Details), containers)
+	return Paragraph("%s:", title) + List(items)
+}
+
+// Texts returns the texts as Markdown.
+func Texts(all []string) []string {
+	items := make([]string, len(all))
+	for i, text := range all {
+		items[i] = Text(text)
+	}
+	return items
 }
 
 // List returns a list with one item for each text, which is Markdown. It ends with an empty line. It is empty without

@@ -15,6 +15,17 @@ func written(t *testing.T, d *Document) string {
 	return out.String()
 }
 
+func TestSummary(t *testing.T) {
+	for want, c := range map[string][3]string{
+		`<code>web</code> of <code>nginx</code>: needs 1 &#34;word&#34; of <code>@team</code>:`: {"web", "nginx", `needs 1 "word" of @team:`},
+		"<code>&lt;/code&gt;&lt;b&gt;</code>: <code>a|`b`\\n</code>":                            {"</code><b>", "", "a|`b`\n"},
+	} {
+		if got := Summary(c[0], c[1], c[2]); got != want {
+			t.Errorf("%q became\n%s, want\n%s", c, got, want)
+		}
+	}
+}
+
 func TestDocument(t *testing.T) {
 	d := &Document{Details: []Details{{Summary: "<code>a</code>: b", Open: true, Full: "c\n\n", Short: "d\n\n"}, {Summary: "e", Full: "f\n\n"}}}
 	d.Head.WriteString("**Result**\n\n" + List([]string{"g", "h"}) + Table([]string{"I", "J"}, [][]string{{"k", "l"}}))
@@ -34,13 +45,13 @@ func TestDocumentsAreLimited(t *testing.T) {
 		note    string
 	}{
 		"fits":                  {[]Details{{Full: text("a", 100)}}, []string{"aaa"}, ""},
-		"too much evidence":     {[]Details{{Full: text("a", detailsLimit), Short: text("b", 100)}}, []string{"The evidence is left out here", "bbb"}, "the evidence of 1 of 1 container."},
-		"one fills its room":    {[]Details{{Full: text("a", 2*detailsLimit), Short: text("b", 2*detailsLimit)}, {Full: text("c", 10)}}, []string{"ccc"}, "all details of 1 of 2 containers."},
-		"many":                  {[]Details{{Full: text("a", detailsLimit/2), Short: "s\n\n"}, {Full: text("b", 2*detailsLimit), Short: "t\n\n"}, {Full: text("c", 2*detailsLimit), Short: text("d", 2*detailsLimit)}}, []string{"aaa", "t\n"}, "the evidence of 1, all details of 1 of 3 containers."},
-		"a smaller one follows": {[]Details{{Full: text("a", detailsLimit-100)}, {Full: text("b", detailsLimit-100)}, {Full: text("c", detailsLimit-100)}, {Full: text("d", detailsLimit-100), Short: text("d", detailsLimit-200)}, {Full: text("e", 10)}}, []string{"aaa", "bbb", "ccc", "eee"}, "all details of 1 of 5 containers."},
+		"too much evidence":     {[]Details{{Full: text("a", detailsLimit), Short: text("b", 100)}}, []string{"These details are shortened", "bbb"}, "1 shortened"},
+		"one fills its room":    {[]Details{{Full: text("a", 2*detailsLimit), Short: text("b", 2*detailsLimit)}, {Full: text("c", 10)}}, []string{"ccc"}, "1 left out"},
+		"many":                  {[]Details{{Full: text("a", detailsLimit/2), Short: "s\n\n"}, {Full: text("b", 2*detailsLimit), Short: "t\n\n"}, {Full: text("c", 2*detailsLimit), Short: text("d", 2*detailsLimit)}}, []string{"aaa", "t\n"}, "1 shortened, 1 left out"},
+		"a smaller one follows": {[]Details{{Full: text("a", detailsLimit-100)}, {Full: text("b", detailsLimit-100)}, {Full: text("c", detailsLimit-100)}, {Full: text("d", detailsLimit-100), Short: text("d", detailsLimit-200)}, {Full: text("e", 10)}}, []string{"aaa", "bbb", "ccc", "eee"}, "1 left out"},
 	} {
 		got := written(t, &Document{Details: c.details})
-		if len(got) > Limit || strings.Contains(got, "Left out") != (c.note != "") || c.note != "" && !strings.HasSuffix(got, c.note+"** ALL\n") {
+		if len(got) > Limit || strings.Contains(got, "Of the details") != (c.note != "") || c.note != "" && !strings.HasSuffix(got, " containers, "+c.note+": a comment has at most 65,536 characters.** ALL\n") {
 			t.Errorf("%s: %d bytes: …%s", name, len(got), got[max(0, len(got)-300):])
 		}
 		if n := strings.Count(got, "</details>\n"); n != strings.Count(got, "<details>\n") {

@@ -23,14 +23,8 @@ const (
 // any bytes: Text shows characters that are not graphic as escapes.
 func Text(s string) string { return format(s, code, func(s string) string { return s }) }
 
-// HTML is like [Text], for text within HTML.
-func HTML(s string) string { return format(s, htmlCode, html.EscapeString) }
-
 // Code returns a name or another text from others as code.
 func Code(s string) string { return code(visible(s, maxCode)) }
-
-// HTMLCode is like [Code], for text within HTML.
-func HTMLCode(s string) string { return htmlCode(visible(s, maxCode)) }
 
 // Block returns a code block with a syntax highlighting language. The text must not be within a list. Block keeps line
 // feeds and shows other characters that are not graphic as escapes.

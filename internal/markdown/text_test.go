@@ -41,21 +41,6 @@ func TestText(t *testing.T) {
 	}
 }
 
-func TestHTML(t *testing.T) {
-	for text, want := range map[string]string{
-		`a "word" of @team:`: `a &#34;word&#34; of <code>@team</code>:`,
-		"</code><b>":         "<code>&lt;/code&gt;&lt;b&gt;</code>",
-		"a|`b`\n":            "<code>a|`b`\\n</code>",
-	} {
-		if got := HTML(text); got != want {
-			t.Errorf("%q became\n%s, want\n%s", text, got, want)
-		}
-	}
-	if got, want := HTMLCode("a & b"), "<code>a &amp; b</code>"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
 func TestCode(t *testing.T) {
 	for text, want := range map[string]string{
 		"":        "",
@@ -91,7 +76,7 @@ func TestBlock(t *testing.T) {
 // A long text keeps its start and its end.
 func TestLongTextsAreShortened(t *testing.T) {
 	for name, shortened := range map[string]string{
-		"code": Code("a" + strings.Repeat("ü", 1<<20) + "z"), "HTML code": HTMLCode("a" + strings.Repeat("ü", 1<<20) + "z"),
+		"code": Code("a" + strings.Repeat("ü", 1<<20) + "z"), "summary": Summary("a", "i", strings.Repeat("ü", 1<<20)+"z"),
 		"text": Text("a" + strings.Repeat("ü", 1<<20) + "z"), "backquotes": Code("a" + strings.Repeat("`", 1<<20) + "z"),
 	} {
 		if n := utf8.RuneCountInString(shortened); n > maxText+10 || !strings.Contains(shortened, "…") || !strings.Contains(shortened, "a") || !strings.Contains(shortened, "z") {

@@ -23,7 +23,7 @@ func writeCheckMarkdown(out io.Writer, result policy.Result, options Options) er
 		rows[i] = checkRow(c)
 	}
 	var doc markdown.Document
-	fmt.Fprintf(&doc.Head, "**%s**\n\n%s%s", checkResult(result), overview.Markdown(overview.New(rows)), titled("Notes", checkNotes(result)))
+	fmt.Fprintf(&doc.Head, "**%s**\n\n%s%s", checkResult(result), overview.Markdown(overview.New(rows)), markdown.Section("Notes", checkNotes(result)))
 	containers := slices.Clone(result.Containers)
 	slices.SortStableFunc(containers, func(one, other policy.ContainerResult) int {
 		return cmp.Or(overview.Order(checkRow(one), checkRow(other)), len(other.Violations)-len(one.Violations))
@@ -90,10 +90,10 @@ func checkDetails(c policy.ContainerResult, of policy.Policy, options Options) m
 		full = append(full, text)
 	}
 	list := listOf(s)
-	rest := titled("Notes", texts(printables(c.Notes))) + list.head + list.tail
+	rest := markdown.Section("Notes", markdown.Texts(printables(c.Notes))) + list.head + list.tail
 	return markdown.Details{
-		Summary: summaryLine(s.Container, word), Open: len(c.Violations) > 0,
-		Full: titled("Violations", full) + rest, Short: titled("Violations", short) + rest,
+		Summary: markdown.Summary(title(s), s.Container.Image, word), Open: len(c.Violations) > 0,
+		Full: markdown.Section("Violations", full) + rest, Short: markdown.Section("Violations", short) + rest,
 	}
 }
 

@@ -92,16 +92,16 @@ func comparedDetails(c compare.ContainerComparison, options Options) markdown.De
 	full, short := comparedItems(c, options)
 	none := ""
 	if len(short) == 0 && c.Before != nil && c.After != nil {
-		none = paragraph("No change in what is needed.")
+		none = markdown.Paragraph("No change in what is needed.")
 	}
-	rest := none + titled("Cautions about the comparison", texts(incompleteSides(c)))
+	rest := none + markdown.Section("Cautions about the comparison", markdown.Texts(incompleteSides(c)))
 	if c.After != nil {
 		list := listOf(*c.After)
 		rest += list.head + list.tail
 	}
 	return markdown.Details{
-		Summary: summaryLine(latest(c).Container, changesInShort(c)), Open: !c.New().Empty(),
-		Full: titled("Changes", full) + rest, Short: titled("Changes", short) + rest,
+		Summary: markdown.Summary(c.Name(), latest(c).Container.Image, changesInShort(c)), Open: !c.New().Empty(),
+		Full: markdown.Section("Changes", full) + rest, Short: markdown.Section("Changes", short) + rest,
 	}
 }
 

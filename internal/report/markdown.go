@@ -27,7 +27,7 @@ func writeMarkdown(out io.Writer, p profile.Profile, options Options) error {
 		makePrintable(&s)
 		list := listOf(s)
 		doc.Details = append(doc.Details, markdown.Details{
-			Summary: summaryLine(s.Container, needsInShort(s)), Open: len(all) == 1,
+			Summary: markdown.Summary(title(s), s.Container.Image, needsInShort(s)), Open: len(all) == 1,
 			Full:  list.head + evidenceOf(s, options) + list.tail,
 			Short: list.head + list.tail,
 		})
@@ -66,15 +66,6 @@ func ofContainers(n, all int, one, several string) string {
 	return fmt.Sprintf("%d of %s %s", n, plural(uint64(all), "container", "containers"), verb)
 }
 
-// summaryLine returns the visible line of the details of a container, as HTML.
-func summaryLine(c profile.Container, text string) string {
-	name := markdown.HTMLCode(c.Title())
-	if c.Image != "" {
-		name += " of " + markdown.HTMLCode(c.Image)
-	}
-	return name + ": " + markdown.HTML(text)
-}
-
 // needsInShort returns what a container needs, for the visible line of its details.
 func needsInShort(s profile.Summary) string {
 	text := "no workload seen"
@@ -110,11 +101,11 @@ func count(set capability.Set, one, many string) string {
 type listMarkdown struct{ head, tail string }
 
 func listOf(s profile.Summary) (m listMarkdown) {
-	m.head = paragraph("Observation: %s.", markdown.Text(strings.Join(watched(s), ", ")))
+	m.head = markdown.Paragraph("Observation: %s.", markdown.Text(strings.Join(watched(s), ", ")))
 	if s.Started {
-		m.head = paragraph("**List: %s**", setText(s.List())) + m.head
+		m.head = markdown.Paragraph("**List: %s**", setText(s.List())) + m.head
 	}
-	m.tail = titled("Cautions", texts(append(cautions(s), deniedCaution(s)...)))
+	m.tail = markdown.Section("Cautions", markdown.Texts(append(cautions(s), deniedCaution(s)...)))
 	if !s.Started {
 		return m
 	}
@@ -133,25 +124,6 @@ func deniedCaution(s profile.Summary) []string {
 		return nil
 	}
 	return []string{"there may be more denials: Docker's seccomp profile denies some system calls before the kernel checks a capability"}
-}
-
-// paragraph returns a paragraph. The arguments are Markdown.
-func paragraph(format string, args ...any) string { return fmt.Sprintf(format, args...) + "\n\n" }
-
-// titled returns a list with a title; "" if the list is empty. The items are Markdown.
-func titled(title string, items []string) string {
-	if len(items) == 0 {
-		return ""
-	}
-	return paragraph("%s:", title) + markdown.List(items)
-}
-
-// texts returns texts as Markdown.
-func texts(all []string) (items []string) {
-	for _, text := range all {
-		items = append(items, markdown.Text(text))
-	}
-	return items
 }
 
 // evidenceOf returns what capmon observed of each capability.
@@ -174,18 +146,18 @@ func evidenceOf(s profile.Summary, options Options) string {
 	for _, c := range s.Denied().Sorted() {
 		items = append(items, withUses(fmt.Sprintf("%s, tried and denied", c), s, s.UsesOf(c, classify.Denied), options))
 	}
-	text := titled("Evidence", items)
+	text := markdown.Section("Evidence", items)
 	if options.All {
-		text += titled("Not counted as use", notCounted(s, options))
+		text += markdown.Section("Not counted as use", notCounted(s, options))
 	}
 	if summary := proofSummary(s); summary != "" {
-		text += paragraph("%s", markdown.Text(summary))
+		text += markdown.Paragraph("%s", markdown.Text(summary))
 	}
 	var hints []string
 	for _, alternative := range alternatives.Of(s) {
 		hints = append(hints, alternative.String())
 	}
-	return text + titled("Alternatives", texts(hints))
+	return text + markdown.Section("Alternatives", markdown.Texts(hints))
 }
 
 // notCounted returns the checks that are neither needs nor denied.
@@ -267,7 +239,7 @@ func useMarkdown(use profile.UsePattern) string {
 // fileItems returns the files of uses as Markdown, and how many it leaves out.
 func fileItems(s profile.Summary, uses []profile.UsePattern, options Options) []string {
 	files, others := s.FilesOf(uses)
-	lines := texts(fileLines(files))
+	lines := markdown.Texts(fileLines(files))
 	if left := len(lines) - filesShown; left > 1 && !options.All {
 		lines = append(lines[:filesShown], fmt.Sprintf("and %d more files (`--all` shows them)", left))
 	}

@@ -50,7 +50,7 @@ func TestMarkdownHasAllCautions(t *testing.T) {
 			t.Errorf("%s: %d blocks for %d containers", name, len(blocks), len(summaries))
 		}
 		for _, s := range summaries {
-			of := markdown.HTMLCode(title(s))
+			of := markdown.Summary(title(s), s.Container.Image, "")
 			complete := false
 			for _, block := range blocks {
 				if !strings.Contains(block, "<summary>"+of) {
@@ -98,7 +98,7 @@ func TestMarkdownIsLimited(t *testing.T) {
 		if len(text) > markdown.Limit || strings.Count(text, "<details") != strings.Count(text, "</details>") || !strings.Contains(text, "<details") {
 			t.Errorf("%s: %d bytes", command, len(text))
 		}
-		if !strings.Contains(text, " of 300 containers.** To see one container, run `capmon "+command+" --container NAME`.") {
+		if !strings.Contains(text, ": a comment has at most 65,536 characters.** To see one container, run `capmon "+command+" --container NAME`.") {
 			t.Errorf("%s does not say what it leaves out: %s", command, text[max(0, len(text)-400):])
 		}
 	}

@@ -20,8 +20,8 @@ func writeProofMarkdown(out io.Writer, proof profile.Proof) error {
 	}
 	var doc markdown.Document
 	fmt.Fprintf(&doc.Head, "**%s**\n\n", strings.ToUpper(result[:1])+result[1:])
-	start := paragraph("**%s: %s**", list, setText(proof.Set))
-	end := titled("Cautions", texts(proof.Reasons)) + proofSettings(proof) + "\n"
+	start := markdown.Paragraph("**%s: %s**", list, setText(proof.Set))
+	end := markdown.Section("Cautions", markdown.Texts(proof.Reasons)) + proofSettings(proof) + "\n"
 	var full, short []string
 	for _, member := range proof.Members {
 		item := fmt.Sprintf("%s: %s (observed: %s)", member.Capability, markdown.Text(string(member.Verdict)), markdown.Text(observed(member)))
@@ -32,9 +32,9 @@ func writeProofMarkdown(out io.Writer, proof profile.Proof) error {
 		full = append(full, item)
 	}
 	doc.Details = []markdown.Details{{
-		Summary: summaryLine(proof.Container, proofRuns(proof)), Open: true,
-		Full:  start + titled("Evidence", full) + end,
-		Short: start + titled("Verdicts", short) + end,
+		Summary: markdown.Summary(proof.Container.Name, proof.Container.Image, proofRuns(proof)), Open: true,
+		Full:  start + markdown.Section("Evidence", full) + end,
+		Short: start + markdown.Section("Verdicts", short) + end,
 	}}
 	return doc.Write(out, "To see everything, use `-o json`.")
 }

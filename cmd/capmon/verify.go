@@ -181,5 +181,5 @@ func (v *verifyFlags) show(cmd *cobra.Command, p profile.Profile, proof profile.
 	}
 	// Print the proof even if the profile could not be saved.
 	evidence := newEvidence(verifyScope(proof, files)).WithProof(proof)
-	return errors.Join(report.WriteProof(cmd.OutOrStdout(), proof, report.Format(v.format.value), evidence), saveErr)
+	return errors.Join(report.WriteProof(cmd.OutOrStdout(), proof, report.Format(v.format.value), report.Options{Evidence: evidence, Color: colored(cmd)}), saveErr)
 }

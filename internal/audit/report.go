@@ -16,17 +16,18 @@ type Format string
 
 // Formats of [Write].
 const (
-	Table Format = "table"
-	JSON  Format = "json"
-	CSV   Format = "csv"
-	SARIF Format = "sarif"
-	JUnit Format = "junit"
-	HTML  Format = "html"
-	OSCAL Format = "oscal"
+	Table    Format = "table"
+	JSON     Format = "json"
+	CSV      Format = "csv"
+	SARIF    Format = "sarif"
+	JUnit    Format = "junit"
+	HTML     Format = "html"
+	OSCAL    Format = "oscal"
+	Markdown Format = "markdown"
 )
 
 // Formats returns the formats of [Write]. The first one is the default.
-func Formats() []Format { return []Format{Table, JSON, CSV, SARIF, JUnit, HTML, OSCAL} }
+func Formats() []Format { return []Format{Table, JSON, CSV, SARIF, JUnit, HTML, OSCAL, Markdown} }
 
 // View contains the options of the format [Table].
 type View struct {
@@ -58,6 +59,8 @@ func Write(out io.Writer, audit Audit, format Format, version string, view View)
 		return writeHTML(out, audit, version)
 	case OSCAL:
 		return writeOSCAL(out, audit, version)
+	case Markdown:
+		return writeMarkdown(out, audit)
 	default:
 		return writeTable(out, audit, view)
 	}

@@ -60,6 +60,8 @@ type Row struct {
 	// Used has the capabilities that the container needs, as far as capmon knows. Unused has the granted capabilities
 	// that it did not use or, with a proof, does not need. Denied has those that it tried to use.
 	Used, Unused, Denied capability.Set
+	// Doubtful is true if Unused is not certain although Status does not say so.
+	Doubtful bool
 
 	// Observed is how long capmon saw the workload run, in Runs runs. Runs is 0 if capmon never observed the workload.
 	Observed time.Duration
@@ -67,7 +69,7 @@ type Row struct {
 }
 
 // Certain reports whether Unused is certain. Otherwise capmon only did not see the uses.
-func (r Row) Certain() bool { return r.Status != Unsure && r.Status != Manual }
+func (r Row) Certain() bool { return !r.Doubtful && r.Status != Unsure && r.Status != Manual }
 
 // Grave reports whether an operator has to do something about the container.
 func (r Row) Grave() bool { return slices.Contains([]Status{Fail, Manual, Unused, Unsure}, r.Status) }
@@ -151,7 +153,7 @@ func joins(group, row Row) bool {
 	switch {
 	case row.Replica == "" || row.Replica != group.Replica || row.Status != group.Status || row.Image != group.Image:
 		return false
-	case row.Privileged != group.Privileged || (row.Granted == nil) != (group.Granted == nil):
+	case row.Privileged != group.Privileged || row.Doubtful != group.Doubtful || (row.Granted == nil) != (group.Granted == nil):
 		return false
 	case row.Granted != nil && *row.Granted != *group.Granted:
 		return false

@@ -22,7 +22,7 @@ func Lines(s string) string {
 	var out strings.Builder
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])
-		if r == '\n' || r == '\\' {
+		if r == '\n' || strconv.IsGraphic(r) && r != utf8.RuneError {
 			out.WriteRune(r)
 		} else {
 			out.WriteString(Text(s[i : i+size]))

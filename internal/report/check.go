@@ -23,7 +23,7 @@ const (
 )
 
 // CheckFormats returns the formats of [WriteCheck]. The first one is the default.
-func CheckFormats() []Format { return []Format{Table, JSON, JUnit, SARIF} }
+func CheckFormats() []Format { return []Format{Table, JSON, JUnit, SARIF, Markdown} }
 
 // WriteCheck writes the result of a check. version is the version of capmon, and now the present time. Only SARIF and
 // JUnit contain them.
@@ -35,6 +35,8 @@ func WriteCheck(out io.Writer, result policy.Result, format Format, options Opti
 		return findings.WriteJUnit(out, checkFindings(result, options.Evidence, version, now))
 	case SARIF:
 		return findings.WriteSARIF(out, checkFindings(result, options.Evidence, version, now))
+	case Markdown:
+		return writeCheckMarkdown(out, result, options)
 	}
 	page := &page{options: options}
 	page.evidence(options.Evidence)

@@ -16,13 +16,15 @@ import (
 )
 
 // ComparisonFormats returns the formats of [WriteComparison]. The first one is the default.
-func ComparisonFormats() []Format { return []Format{Table, JSON} }
+func ComparisonFormats() []Format { return []Format{Table, JSON, Markdown} }
 
-// WriteComparison writes a comparison as a table or as JSON. Markdown renders the table in color if it is in a block of
-// type diff.
+// WriteComparison writes a comparison. Markdown renders the table in color if it is in a block of type diff.
 func WriteComparison(out io.Writer, c compare.Comparison, format Format, options Options) error {
-	if format == JSON {
+	switch format {
+	case JSON:
 		return encode(out, jsonOfComparison(c, options))
+	case Markdown:
+		return writeComparisonMarkdown(out, c, options)
 	}
 	page := &page{options: options}
 	page.evidences(options.Before, options.Evidence)
@@ -84,22 +86,33 @@ func (p *page) compared(c compare.ContainerComparison) {
 	if !c.Withdrawn.Empty() {
 		p.line("  granted only before: %s", c.Withdrawn.Text())
 	}
-	if c.After == nil || c.Before == nil {
-		return
+	for _, note := range incompleteSides(c) {
+		p.line("  %s %s", p.mark("note:", text.FgYellow), note)
 	}
-	p.observed("in the earlier profile", "what is new may have been needed before: ", hasChange(c, compare.New), c.NewUnsure)
-	p.observed("in the later profile", "what is gone may still be needed: ", hasChange(c, compare.Gone), c.GoneUnsure)
 }
 
-// observed adds a note for each reason why capmon did not observe a container completely in one of the profiles. when
-// names the profile. meaning is the consequence of the reasons, if there are changes.
-func (p *page) observed(when, meaning string, changed bool, reasons []string) {
-	if !changed {
-		meaning = ""
+// incompleteSides returns why capmon did not observe a container completely in the two profiles, and what this means for
+// the changes. It returns nothing for a container that is in one profile only.
+func incompleteSides(c compare.ContainerComparison) (notes []string) {
+	if c.Before == nil || c.After == nil {
+		return nil
 	}
-	for _, reason := range reasons {
-		p.line("  %s %s%s, %s", p.mark("note:", text.FgYellow), meaning, when, reason)
+	for _, side := range []struct {
+		profile, meaning string
+		change           compare.Change
+		reasons          []string
+	}{
+		{"in the earlier profile", "what is new may have been needed before: ", compare.New, c.NewUnsure},
+		{"in the later profile", "what is gone may still be needed: ", compare.Gone, c.GoneUnsure},
+	} {
+		if !hasChange(c, side.change) {
+			side.meaning = ""
+		}
+		for _, reason := range side.reasons {
+			notes = append(notes, side.meaning+side.profile+", "+reason)
+		}
 	}
+	return notes
 }
 
 func hasChange(c compare.ContainerComparison, change compare.Change) bool {
@@ -301,6 +314,11 @@ func useText(use compare.UseChange) string {
 	if use.Change != compare.Changed {
 		return text
 	}
+	return text + "  [" + earlierFields(use) + "]"
+}
+
+// earlierFields returns the earlier values of the fields that changed.
+func earlierFields(use compare.UseChange) string {
 	var was []string
 	for _, field := range use.Fields {
 		was = append(was, map[compare.Field]string{
@@ -308,7 +326,7 @@ func useText(use compare.UseChange) string {
 			compare.Program: "was by " + Program(*use.Before), compare.Call: "was " + orUnknown(use.Before.Call), compare.Site: "was in " + orUnknown(use.Before.Site),
 		}[field])
 	}
-	return text + "  [" + strings.Join(was, ", ") + "]"
+	return strings.Join(was, ", ")
 }
 
 func orUnknown(s string) string {

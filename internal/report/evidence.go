@@ -13,8 +13,12 @@ func (p *page) evidence(evidence profile.Evidence) {
 
 // evidences adds the lines of the evidence of an earlier and a later profile, and an empty line.
 func (p *page) evidences(before, after profile.Evidence) {
+	p.paragraph(evidenceLines(before, after))
+}
+
+func evidenceLines(before, after profile.Evidence) []string {
 	before.Created = time.Time{} // then its lines lack the version of capmon, which after has
-	p.paragraph(append(before.Lines("before: "), after.Lines("after: ")...))
+	return append(before.Lines("before: "), after.Lines("after: ")...)
 }
 
 func (p *page) paragraph(lines []string) {

@@ -20,7 +20,7 @@ func TestTablesBeginWithTheEvidence(t *testing.T) {
 	result := reporttest.Checks(t)["passed"]
 	report, _ := rendered(t, p, Table, Options{Evidence: reporttest.Evidence(p)})
 	var proof bytes.Buffer
-	if err := WriteProof(&proof, reporttest.Proof(), Table, reporttest.Evidence(p).WithProof(reporttest.Proof())); err != nil {
+	if err := WriteProof(&proof, reporttest.Proof(), Table, Options{Evidence: reporttest.Evidence(p).WithProof(reporttest.Proof())}); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ text, want string }{

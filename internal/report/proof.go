@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
@@ -28,32 +29,27 @@ type jsonProof struct {
 	Flags []string `json:"flags"`
 }
 
-// WriteProof writes a proof as a table or as JSON.
-func WriteProof(out io.Writer, proof profile.Proof, format Format, evidence profile.Evidence) error {
-	if format == JSON {
-		return encode(out, jsonProof{Schema: schema, Evidence: evidence, Proof: proof, Flags: dockerflags.Grant(proof.Set)})
+// WriteProof writes a proof.
+func WriteProof(out io.Writer, proof profile.Proof, format Format, options Options) error {
+	switch format {
+	case JSON:
+		return encode(out, jsonProof{Schema: schema, Evidence: options.Evidence, Proof: proof, Flags: dockerflags.Grant(proof.Set)})
+	case Markdown:
+		return writeProofMarkdown(out, proof, options)
 	}
 	makeProofPrintable(&proof)
-	page := &page{}
-	page.evidence(evidence)
+	page := &page{options: options}
+	page.evidence(options.Evidence)
 	page.proof(proof)
 	_, err := io.WriteString(out, page.String())
 	return err
 }
 
 // ProofFormats returns the formats of [WriteProof]. The first one is the default.
-func ProofFormats() []Format { return []Format{Table, JSON} }
+func ProofFormats() []Format { return []Format{Table, JSON, Markdown} }
 
 func (p *page) proof(proof profile.Proof) {
-	runs := 0
-	for _, trial := range proof.Trials {
-		runs += len(trial.Outcomes)
-	}
-	count := plural(uint64(runs), "run", "runs")
-	if proof.SecondStart {
-		count += " with a second start"
-	}
-	p.line("%s  %s  %s  %s", proof.Container.Name, proof.Container.Image, count, proofResult(proof))
+	p.line("%s  %s  %s  %s", proof.Container.Name, proof.Container.Image, proofRuns(proof), p.mark(proofResult(proof), proofColor(proof)))
 	if len(proof.Members) > 0 {
 		t := newTable("CAPABILITY", "OBSERVED", "VERDICT", "EVIDENCE")
 		t.SetColumnConfigs(nil)
@@ -81,6 +77,19 @@ func (p *page) proof(proof profile.Proof) {
 	}
 }
 
+// proofRuns returns the number of runs.
+func proofRuns(proof profile.Proof) string {
+	runs := 0
+	for _, trial := range proof.Trials {
+		runs += len(trial.Outcomes)
+	}
+	text := plural(uint64(runs), "run", "runs")
+	if proof.SecondStart {
+		text += " with a second start"
+	}
+	return text
+}
+
 // proofResult returns the result of a proof in a few words.
 func proofResult(proof profile.Proof) string {
 	switch {
@@ -92,6 +101,16 @@ func proofResult(proof profile.Proof) string {
 		return "proved minimal, but not equal to the observed list"
 	}
 	return "proved minimal"
+}
+
+func proofColor(proof profile.Proof) text.Color {
+	switch {
+	case !proof.Works:
+		return text.FgRed
+	case !proof.Minimal, !proof.Enough:
+		return text.FgYellow
+	}
+	return text.FgGreen
 }
 
 func observed(m profile.Member) string {

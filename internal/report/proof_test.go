@@ -34,7 +34,7 @@ func proofText(t *testing.T, p profile.Proof, format Format) string {
 	if format == JSON {
 		evidence = reporttest.Evidence(profile.Profile{}).WithProof(p)
 	}
-	if err := WriteProof(&out, p, format, evidence); err != nil {
+	if err := WriteProof(&out, p, format, Options{Evidence: evidence}); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -95,7 +95,7 @@ func TestDescribeTrial(t *testing.T) {
 
 func TestWriteProofReturnsErrors(t *testing.T) {
 	for _, format := range []Format{Table, JSON} {
-		if err := WriteProof(full{}, reporttest.Proof(), format, profile.Evidence{}); !errors.Is(err, errFull) {
+		if err := WriteProof(full{}, reporttest.Proof(), format, Options{}); !errors.Is(err, errFull) {
 			t.Errorf("%s: got %v", format, err)
 		}
 	}

@@ -38,13 +38,14 @@ type Format string
 
 // The output formats.
 const (
-	Table Format = "table"
-	JSON  Format = "json"
-	Flags Format = "flags"
+	Table    Format = "table"
+	JSON     Format = "json"
+	Flags    Format = "flags"
+	Markdown Format = "markdown"
 )
 
 // Formats returns the formats of [Write]. The first one is the default.
-func Formats() []Format { return []Format{Table, JSON, Flags} }
+func Formats() []Format { return []Format{Table, JSON, Flags, Markdown} }
 
 // Write writes a profile to out. It writes the cautions to notes if the format is [Flags], which scripts read, and to
 // out otherwise.
@@ -54,6 +55,8 @@ func Write(out, notes io.Writer, p profile.Profile, format Format, options Optio
 		return writeJSON(out, p, options.Evidence)
 	case Flags:
 		return writeFlags(out, notes, p, options)
+	case Markdown:
+		return writeMarkdown(out, p, options)
 	default:
 		return writeTable(out, p, options)
 	}

@@ -141,6 +141,11 @@ func heading(s profile.Summary, color bool) string {
 	case s.Container.Name != "":
 		parts = append(parts, containerid.Short(s.Container.ID))
 	}
+	return strings.Join(append(parts, watched(s)...), "  ")
+}
+
+// watched returns how much capmon observed of a container, and whether anything is missing.
+func watched(s profile.Summary) (parts []string) {
 	if s.Runs > 1 {
 		parts = append(parts, fmt.Sprintf("%d runs", s.Runs))
 	}
@@ -162,7 +167,7 @@ func heading(s profile.Summary, color bool) string {
 	} else {
 		parts = append(parts, "none lost")
 	}
-	return strings.Join(parts, "  ")
+	return parts
 }
 
 // startState returns what capmon saw of the container's start if it saw no start of a new container.
@@ -293,15 +298,23 @@ func describe(use profile.UsePattern) string {
 	if use.Class == classify.Denied && use.Granted {
 		s += ", granted" // a contradiction that the reader should see
 	}
-	switch {
-	case use.Class == classify.Soft, use.Class == classify.Implicit && use.Unsure == "":
-		s += fmt.Sprintf(" (%s: %s)", use.Class, use.Reason)
-	case use.Unsure != "":
-		s += " (unsure: " + use.Unsure + ")"
-	case use.Reason != "":
-		s += " (" + use.Reason + ")"
+	if text := remark(use); text != "" {
+		s += " " + text
 	}
 	return s
+}
+
+// remark returns why a use is a need, or why it is unsure, in parentheses; "" if there is nothing to say.
+func remark(use profile.UsePattern) string {
+	switch {
+	case use.Class == classify.Soft, use.Class == classify.Implicit && use.Unsure == "":
+		return fmt.Sprintf("(%s: %s)", use.Class, use.Reason)
+	case use.Unsure != "":
+		return "(unsure: " + use.Unsure + ")"
+	case use.Reason != "":
+		return "(" + use.Reason + ")"
+	}
+	return ""
 }
 
 // others is the program of uses whose process names capmon did not record.

@@ -308,7 +308,7 @@ func goldens(t *testing.T) map[string]map[string]string {
 	}
 	for name, p := range map[string]profile.Proof{"proved": reporttest.Proof(), "not-proved": reporttest.Proof(func(p *profile.Proof) { p.Works = false })} {
 		all["verify"][name] = written(t, func(w io.Writer) error {
-			return report.WriteProof(w, p, report.JSON, reporttest.Evidence(profile.New()).WithProof(p))
+			return report.WriteProof(w, p, report.JSON, report.Options{Evidence: reporttest.Evidence(profile.New()).WithProof(p)})
 		})
 	}
 	for name, sides := range reporttest.Comparisons() {

@@ -18,8 +18,8 @@ type Options struct {
 	AnyStart bool
 	// Color colors the important words. Set it only for terminals.
 	Color bool
-	// Evidence describes where the facts in the report come from. [WriteComparison] writes it for the later profile, and
-	// Before for the earlier one.
+	// Evidence describes where the facts in the report come from. In a comparison, it is about the later profile, and
+	// Before about the earlier one.
 	Evidence, Before profile.Evidence
 }
 

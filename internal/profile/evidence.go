@@ -165,8 +165,8 @@ func (e Evidence) parts() []string {
 	return parts
 }
 
-// recorded returns when the recordings were made. It adds the host, the engine and the version of capmon if they are
-// not those of the output.
+// recorded returns when the recordings were made. It adds the host, the engine and the version of capmon if the other
+// parts of the lines do not have them.
 func (e Evidence) recorded() string {
 	text := period(e.From, e.To)
 	if text == "" {

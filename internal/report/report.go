@@ -25,8 +25,8 @@ type Options struct {
 	Width int
 	// Color colors the important words. Set it only for terminals.
 	Color bool
-	// Evidence describes where the facts in the report come from. [WriteComparison] writes it for the later profile, and
-	// Before for the earlier one.
+	// Evidence describes where the facts in the report come from. In a comparison, it is about the later profile, and
+	// Before about the earlier one.
 	Evidence, Before profile.Evidence
 	// Quiet leaves out of the table what does not change its meaning: the untested alternatives to capabilities, and
 	// the sentence that there may be more denials. It leaves out no caution about a list.

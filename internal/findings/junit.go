@@ -78,8 +78,11 @@ func junitSuiteOf(rule Rule, findings []Finding, at time.Time) junitSuite {
 			suite.Failures++
 			test.Failure = &junitFailure{Message: text, Type: string(Fail), Text: remedy}
 		default:
-			if f.Uncounted {
+			switch {
+			case f.Uncounted:
 				text = "fails, but does not change the exit code: " + text
+			case f.Status == Waived:
+				text = "waived: " + text
 			}
 			suite.Skipped++
 			test.Skipped, test.Out = &junitSkipped{text}, remedy

@@ -43,7 +43,8 @@ type Reviewed struct {
 	Days int `json:"days"`
 	// Number of containers that the waiver selects.
 	Matches int `json:"matches"`
-	// Number of containers with a finding that the waiver covers. For an expired waiver: that it would cover.
+	// Number of containers with a finding that the waiver covers, at least in part. For an expired waiver: that it would
+	// cover.
 	Covers int `json:"covers"`
 }
 
@@ -102,7 +103,7 @@ func (m *Matching) Cover(capabilities capability.Set) Coverage {
 			m.covering[w] = true
 			w.Covers++
 		}
-		cover := Cover{covered, w.Reason, w.Owner, w.Expires, w.Days, w.Line, w.Capabilities.All(), m.file}
+		cover := Cover{covered, w.Reason, w.Owner, w.Expires, w.Line, w.Days, w.Capabilities.All(), m.file}
 		if w.State == Expired {
 			coverage.Expired = append(coverage.Expired, cover)
 		} else {
@@ -147,11 +148,10 @@ type Cover struct {
 	Owner Text `json:"owner"`
 	// The last day on which the waiver is valid, in UTC.
 	Expires Date `json:"expires"`
-	// Days until the waiver expires: 0 on its last day, negative after it.
-	Days int `json:"days"`
 	// Line of the waiver in its file.
 	Line int `json:"line"`
 
+	days int // until the waiver expires, as in [Reviewed]
 	all  bool
 	file string
 }

@@ -13,15 +13,15 @@ import (
 func (c Cover) Text() string {
 	capabilities, when := c.Capabilities.Text(), "waived until "+c.Expires.String()
 	if c.all {
-		capabilities = "ALL"
+		capabilities = all
 	}
 	switch {
-	case c.Days < 0:
-		when = fmt.Sprintf("the waiver expired on %s, %s", c.Expires, distance(c.Days))
-	case c.Days <= soon:
-		when += ", " + distance(c.Days)
+	case c.days < 0:
+		when = fmt.Sprintf("the waiver expired on %s, %s", c.Expires, distance(c.days))
+	case c.days <= soon:
+		when += ", " + distance(c.days)
 	}
-	return fmt.Sprintf("%s: %s (%s): %s  [%s:%d]", when, capabilities, c.Owner, c.Reason, c.file, c.Line)
+	return fmt.Sprintf("%s: %s, accepted by %s: %s  [%s:%d]", when, capabilities, c.Owner, c.Reason, c.file, c.Line)
 }
 
 // Texts returns the text of each waiver, the valid ones first.
@@ -43,7 +43,7 @@ func (r *Reviewed) Text() string {
 	if r.Image != "" {
 		of = append(of, "image "+string(r.Image))
 	}
-	return fmt.Sprintf("%s of %s, until %s (%s): %s", r.Capabilities.Text(), strings.Join(of, " and "), r.Expires, r.Owner, r.Reason)
+	return fmt.Sprintf("%s of %s, until %s, accepted by %s: %s", r.Capabilities.Text(), strings.Join(of, " and "), r.Expires, r.Owner, r.Reason)
 }
 
 // Remark describes whether the waiver is valid, and how many containers it covers.

@@ -54,21 +54,26 @@ type Text string
 // the 14 that Docker grants by default. ALL means all capabilities, and also covers that a container is privileged.
 type Capabilities struct{ capability.Set }
 
+const all = "ALL"
+
 // All reports whether the list contains ALL.
 func (c Capabilities) All() bool { return c.Set == ^capability.Set(0) }
 
-// Text returns the names, or ALL.
+// Text returns the names, or ALL or DEFAULT.
 func (c Capabilities) Text() string {
-	if c.All() {
-		return "ALL"
+	switch {
+	case c.All():
+		return all
+	case c.Set == capability.DockerDefault():
+		return "DEFAULT"
 	}
 	return c.Set.Text()
 }
 
-// MarshalJSON returns a list of names, or of ALL.
+// MarshalJSON returns a list of names, or only ALL.
 func (c Capabilities) MarshalJSON() ([]byte, error) {
 	if c.All() {
-		return json.Marshal([]string{c.Text()})
+		return json.Marshal([]string{all})
 	}
 	return json.Marshal(c.Set)
 }

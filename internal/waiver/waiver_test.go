@@ -171,14 +171,14 @@ func TestCover(t *testing.T) {
 		`container: "ci-*", capabilities: [ALL], expires: 2026-11-27`,
 		`container: "ci-*", capabilities: [MKNOD], expires: 2027-03-31`,
 		`container: web, capabilities: [ALL], expires: 2027-03-31`,
-		`container: web, capabilities: [ALL], expires: 2026-11-29`,
+		`container: web, capabilities: [default], expires: 2026-11-29`,
 	).At(noon)
 	matching := review.Match(builder)
 	coverage := matching.Cover(capability.Of(capability.NetRaw, capability.Chown, capability.Kill))
 	want := []string{
-		"waived until 2027-03-31: NET_RAW (team): it must  [waivers.yaml:2]",
-		"waived until 2026-12-20, in 20 days: KILL, NET_RAW (team): it must  [waivers.yaml:3]",
-		"the waiver expired on 2026-11-27, 3 days ago: ALL (team): it must  [waivers.yaml:4]",
+		"waived until 2027-03-31: NET_RAW, accepted by team: it must  [waivers.yaml:2]",
+		"waived until 2026-12-20, in 20 days: KILL, NET_RAW, accepted by team: it must  [waivers.yaml:3]",
+		"the waiver expired on 2026-11-27, 3 days ago: ALL, accepted by team: it must  [waivers.yaml:4]",
 	}
 	if diff := cmp.Diff(want, coverage.Texts()); diff != "" {
 		t.Error(diff)
@@ -190,12 +190,12 @@ func TestCover(t *testing.T) {
 	review.Match(container.Info{Name: "ci-other"}).Cover(capability.Of(capability.Kill))
 	want = []string{
 		"waivers in waivers.yaml: 6",
-		"  line 2: NET_RAW, SYS_ADMIN of container ci-*, until 2027-03-31 (team): it must", "    covers findings of 1 container",
-		"  line 3: KILL, NET_RAW of container ci-*, until 2026-12-20 (team): it must", "    expires in 20 days; covers findings of 2 containers",
-		"  line 4: ALL of container ci-*, until 2026-11-27 (team): it must", "    expired on 2026-11-27, 3 days ago; no longer covers findings of 2 containers",
-		"  line 5: MKNOD of container ci-*, until 2027-03-31 (team): it must", "    unused: it matches 2 containers, and covers no finding",
-		"  line 6: ALL of container web, until 2027-03-31 (team): it must", "    unused: it matches none of these containers",
-		"  line 7: ALL of container web, until 2026-11-29 (team): it must", "    expired on 2026-11-29, 1 day ago; unused: it matches none of these containers",
+		"  line 2: NET_RAW, SYS_ADMIN of container ci-*, until 2027-03-31, accepted by team: it must", "    covers findings of 1 container",
+		"  line 3: KILL, NET_RAW of container ci-*, until 2026-12-20, accepted by team: it must", "    expires in 20 days; covers findings of 2 containers",
+		"  line 4: ALL of container ci-*, until 2026-11-27, accepted by team: it must", "    expired on 2026-11-27, 3 days ago; no longer covers findings of 2 containers",
+		"  line 5: MKNOD of container ci-*, until 2027-03-31, accepted by team: it must", "    unused: it matches 2 containers, and covers no finding",
+		"  line 6: ALL of container web, until 2027-03-31, accepted by team: it must", "    unused: it matches none of these containers",
+		"  line 7: DEFAULT of container web, until 2026-11-29, accepted by team: it must", "    expired on 2026-11-29, 1 day ago; unused: it matches none of these containers",
 	}
 	if diff := cmp.Diff(want, review.Lines()); diff != "" {
 		t.Error(diff)

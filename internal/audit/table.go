@@ -22,6 +22,9 @@ func writeTable(out io.Writer, audit Audit) error {
 		for _, reason := range c.Reasons {
 			line("  - %s", printable.Text(reason))
 		}
+		for _, text := range c.waiverTexts() {
+			line("  - %s", printable.Text(text))
+		}
 		for _, hint := range c.Hints {
 			line("  hint: %s", printable.Text(hint))
 		}
@@ -36,12 +39,14 @@ func writeTable(out io.Writer, audit Audit) error {
 		}
 		line("")
 	}
-	fail, manual, pass := audit.counts()
+	for _, text := range audit.Waivers.Lines() {
+		line("%s", printable.Text(text))
+	}
 	containers := "containers"
 	if len(audit.Containers) == 1 {
 		containers = "container"
 	}
-	line("CIS 5.4: %d fail, %d manual, %d pass, of %d %s", fail, manual, pass, len(audit.Containers), containers)
+	line("CIS 5.4: %s, of %d %s", audit.totals(), len(audit.Containers), containers)
 	_, err := io.WriteString(out, page.String())
 	return err
 }

@@ -89,8 +89,8 @@ func (d Date) String() string { return d.Format(dateForm) }
 // MarshalJSON returns the same text as [Date.String].
 func (d Date) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
 
-// end returns when the day ends.
-func (d Date) end() time.Time { return d.AddDate(0, 0, 1) }
+// End returns when the day ends.
+func (d Date) End() time.Time { return d.AddDate(0, 0, 1) }
 
 // daysFrom returns how many days after now the date is: 0 if it is the present day, less if it is over.
 func (d Date) daysFrom(now time.Time) int {

@@ -78,6 +78,22 @@ func (c Capabilities) MarshalJSON() ([]byte, error) {
 	return json.Marshal(c.Set)
 }
 
+// UnmarshalJSON reads a list of names, or of ALL.
+func (c *Capabilities) UnmarshalJSON(data []byte) error {
+	var names []string
+	if err := json.Unmarshal(data, &names); err != nil {
+		return err
+	}
+	for _, name := range names {
+		set, err := capability.ParseSet(name)
+		if err != nil {
+			return err
+		}
+		c.Set = c.Union(set)
+	}
+	return nil
+}
+
 // Date is a day in UTC.
 type Date struct{ time.Time }
 
@@ -88,6 +104,16 @@ func (d Date) String() string { return d.Format(dateForm) }
 
 // MarshalJSON returns the same text as [Date.String].
 func (d Date) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+
+// UnmarshalJSON reads the same text.
+func (d *Date) UnmarshalJSON(data []byte) error {
+	var text string
+	err := json.Unmarshal(data, &text)
+	if err == nil {
+		d.Time, err = time.Parse(dateForm, text)
+	}
+	return err
+}
 
 // End returns when the day ends.
 func (d Date) End() time.Time { return d.AddDate(0, 0, 1) }

@@ -227,6 +227,13 @@ func TestJSON(t *testing.T) {
 	if string(text) != want {
 		t.Errorf("got %s", text)
 	}
+	var again Review
+	if err := json.Unmarshal(text, &again); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(review.Lines(), again.Lines()); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // The example is valid, and shows all keys.

@@ -25,8 +25,7 @@ func States() []State { return []State{Valid, Expiring, Expired} }
 // soon is the number of days before its end from which on a waiver is [Expiring].
 const soon = 30
 
-// Review contains the waivers of a file at one time, and how many containers each one selects and covers. It is nil
-// without a file.
+// Review contains the waivers of a file at one time, and how many containers each one selects and covers.
 type Review struct {
 	// Path of the file.
 	File string `json:"file"`

@@ -44,8 +44,8 @@ type (
 )
 
 // WriteJUnit writes JUnit XML with a test suite for each rule and a test case for each finding. A failed test means
-// that the command exits with code 1. Findings that a person must review, waived ones and uncounted failures are skipped
-// tests.
+// that the command exits with code 1. Findings that a person must review, waived findings and uncounted failures are
+// skipped tests.
 func WriteJUnit(out io.Writer, report Report) error {
 	suites := junitSuites{Name: report.Command}
 	for _, rule := range report.Rules {

@@ -42,8 +42,8 @@ type Reviewed struct {
 	Days int `json:"days"`
 	// Number of containers that the waiver selects.
 	Matches int `json:"matches"`
-	// Number of containers with a finding that the waiver covers, at least in part. For an expired waiver: that it would
-	// cover.
+	// Number of containers with a finding that the waiver covers, at least in part. For an expired waiver: that it
+	// would cover.
 	Covers int `json:"covers"`
 }
 

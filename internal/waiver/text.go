@@ -9,7 +9,7 @@ import (
 
 // The texts of this file are not escaped.
 
-// Text describes what the waiver covers, until when, who accepts that, and why.
+// Text describes what the waiver covers, its last day, its owner and its reason.
 func (c Cover) Text() string {
 	capabilities, when := c.Capabilities.Text(), "waived until "+c.Expires.String()
 	if c.all {
@@ -34,7 +34,7 @@ func (c Coverage) Texts() (texts []string) {
 	return texts
 }
 
-// Text describes the waiver: which capabilities of which containers it covers, until when, who accepts that, and why.
+// Text describes the waiver: its capabilities and containers, its last day, its owner and its reason.
 func (r *Reviewed) Text() string {
 	var of []string
 	if r.Container != "" {

@@ -1,4 +1,5 @@
-// Package waiver reads waivers, which accept the risk of capabilities for a time, and decides which findings they cover.
+// Package waiver reads waivers, which accept the risk of capabilities for a time, and decides which findings they
+// cover.
 package waiver
 
 import (

@@ -261,3 +261,26 @@ func TestExample(t *testing.T) {
 		}
 	}
 }
+
+// The document shows the list of its own example.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/waivers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	document := string(text)
+	_, example, _ := strings.Cut(document, "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	file, err := Parse("waivers.yaml", []byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	review := file.At(noon)
+	runner := review.Match(container.Info{Name: "ci-runner-1"}).Cover(capability.Of(capability.SysAdmin))
+	mail := review.Match(container.Info{Name: "mail", Image: "registry.example.com/legacy/mail:2"}).Cover(capability.Of(capability.NetRaw))
+	for _, line := range slices.Concat(runner.Texts(), mail.Texts(), []string{strings.Join(review.Lines(), "\n") + "\n"}) {
+		if !strings.Contains(document, line) {
+			t.Errorf("the document does not contain\n%s", line)
+		}
+	}
+}

@@ -59,8 +59,8 @@ func TestSARIFAndJUnitContainAllFindings(t *testing.T) {
 	}
 }
 
-// A waived violation is a suppressed failure in SARIF and a skipped test in JUnit. A rule that a container also violates
-// in another way is not suppressed.
+// A waived violation is a suppressed failure in SARIF and a skipped test in JUnit. A rule is not suppressed if the
+// container also violates it without a waiver.
 func TestWaivedViolationsAreSuppressed(t *testing.T) {
 	for name, want := range map[string]struct{ failed, suppressed []string }{
 		"waived":         {[]string{"unused"}, []string{"used-NET_RAW", "denied-SYS_ADMIN", "unused"}},

@@ -73,3 +73,18 @@ func TestGrantedRejectsWhatDockerRejects(t *testing.T) {
 		}
 	}
 }
+
+func TestParseSetReadsNamesOfSets(t *testing.T) {
+	for name, want := range map[string]Set{
+		"NET_RAW": Of(NetRaw), "cap_chown": Of(Chown), "41": Of(41), "ALL": ^Set(0), "all": ^Set(0), "Default": DockerDefault(),
+	} {
+		if got, err := ParseSet(name); err != nil || got != want {
+			t.Errorf("%s: got %v, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"", "NET_ROW", "CAP_ALL", "ALL,CHOWN", "64"} {
+		if got, err := ParseSet(name); err == nil || !got.Empty() {
+			t.Errorf("%q: got %v, %v", name, got, err)
+		}
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/internal/waiver"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -28,6 +29,7 @@ type auditFlags struct {
 	logging    *logging
 	format     choiceFlag
 	files      []string
+	waivers    string
 	input      profileInput
 	static     bool
 	strict     bool
@@ -60,11 +62,15 @@ The commands leave out values that may be secret, such as the values of environm
 variables. audit prints an incomplete command as a comment. With --with-values, it
 prints the values: keep the output secret.
 
+With --waivers, a container is waived if it fails only because of capabilities that a
+waiver covers. The report lists all waivers, also those that have expired.
+
 The exit code is 1 if a container fails.`,
 		Example: `  sudo capmon audit
   sudo capmon audit web
   sudo capmon audit --for 10m
   capmon audit --profile web.json web
+  sudo capmon audit --waivers waivers.yaml -o html >audit.html
   capmon audit --static -o sarif >capmon.sarif`,
 		RunE:              a.run,
 		ValidArgsFunction: completeContainers,
@@ -74,6 +80,7 @@ The exit code is 1 if a container fails.`,
 	a.overview.register(flags)
 	flags.StringArrayVar(&a.files, "profile", nil, "read what the containers use from the profile in this `FILE`; may be repeated")
 	registerDB(flags, &a.input.db)
+	registerWaivers(flags, &a.waivers)
 	flags.BoolVar(&a.static, "static", false, "check only the grants, not what the containers use")
 	flags.BoolVar(&a.strict, "strict", false, "also exit with 1 if a container violates one of the related CIS rules")
 	flags.BoolVar(&a.withValues, "with-values", false, "in the commands, print the values of environment variables, labels, options and arguments, which may be secret")
@@ -104,6 +111,10 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 	if err := a.validate(cmd.Flags().Changed("db")); err != nil {
 		return err
 	}
+	waivers, err := loadWaivers(a.waivers)
+	if err != nil {
+		return err
+	}
 	profiles, err := a.load(cmd)
 	if err != nil {
 		return err
@@ -125,7 +136,7 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 		}
 		profiles = append(profiles, observed)
 	}
-	return a.print(cmd, docker, names, profiles)
+	return a.print(cmd, docker, names, profiles, waivers)
 }
 
 // load reads the saved profiles and the database.
@@ -207,13 +218,13 @@ func (a *auditFlags) recorder() audit.Recorder {
 }
 
 // print audits the containers and prints the result.
-func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names []string, profiles []profile.Profile) error {
+func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names []string, profiles []profile.Profile, waivers *waiver.File) error {
 	ctx := context.WithoutCancel(cmd.Context()) // Ctrl-C ends the observation, not the report
 	subjects, all, err := audit.Collect(ctx, docker, names)
 	if err != nil {
 		return a.withRemedy(err)
 	}
-	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Recorder: a.recorder(), Last: capability.CheckpointRestore, Time: time.Now()}
+	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Recorder: a.recorder(), Waivers: waivers, Last: capability.CheckpointRestore, Time: time.Now()}
 	options.Evidence = newEvidence(a.scope(names, len(subjects), a.readsDB(cmd)))
 	options.Evidence.Audited = auditedEngine(ctx, docker)
 	if last, err := kernel.LastCapability(); err == nil { // otherwise capmon does not run on Linux, but the containers do

@@ -25,6 +25,7 @@ type checkRules struct {
 func newCheck() *cobra.Command {
 	var (
 		flagged checkRules
+		waivers string
 		input   profileInput
 		format  choiceFlag
 		all     bool
@@ -39,15 +40,24 @@ The exit code is 1 if a container violates a rule.
 The rules are in a policy file (--policy), or are the flags --baseline, --deny, --allow,
 --deny-granted and --allow-granted. Every container must comply with all rules.
 
+With --waivers, violations about capabilities that a waiver covers do not fail the
+check. They are listed as waived. The output lists all waivers, also those that have
+expired.
+
 Without files, check reads the database. --container, --image and similar options
 select runs from files and from the database.`,
 		Example: `  capmon check --deny NET_RAW,SYS_ADMIN app.json
   capmon check --allow CHOWN,NET_BIND_SERVICE app.json
   capmon check --policy policy.yaml --baseline main.json branch.json
+  capmon check --policy policy.yaml --waivers waivers.yaml app.json
   capmon check --policy policy.yaml -o sarif app.json
   sudo capmon check --policy policy.yaml --since 7d`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			rules, err := flagged.policy(cmd)
+			if err != nil {
+				return err
+			}
+			accepted, err := loadWaivers(waivers)
 			if err != nil {
 				return err
 			}
@@ -62,10 +72,12 @@ select runs from files and from the database.`,
 			if err != nil {
 				return err
 			}
+			now := time.Now()
 			result := policy.Check(p, rules, comparison)
+			result.Waive(accepted.At(now))
 			scope := joinScope(input.scope(files), flagged.scope())
 			options := report.Options{All: all, Color: colored(cmd), Evidence: newEvidence(scope).WithRuns(p.Runs)}
-			if err := report.WriteCheck(cmd.OutOrStdout(), result, report.Format(format.value), options, versionText(), time.Now()); err != nil {
+			if err := report.WriteCheck(cmd.OutOrStdout(), result, report.Format(format.value), options, versionText(), now); err != nil {
 				return err
 			}
 			if !result.Passed() {
@@ -80,6 +92,7 @@ select runs from files and from the database.`,
 	input.register(flags)
 	input.registerContainers(flags)
 	flags.StringVar(&flagged.policyFile, "policy", "", "check against the rules of the policy in this `FILE`")
+	registerWaivers(flags, &waivers)
 	flags.StringVar(&flagged.baseline, "baseline", "", "fail if a container needs or tries a capability that it neither needed nor tried in this `PROFILE`")
 	flags.StringSliceVar(&flagged.deny, "deny", nil, "fail if one of these `CAPABILITIES` is used; separate them with commas; DEFAULT means the default of Docker, ALL all capabilities")
 	flags.StringSliceVar(&flagged.allow, "allow", nil, "fail if a capability other than these `CAPABILITIES` is used; '' allows none")

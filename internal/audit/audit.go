@@ -12,6 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/dockerrun"
 	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/waiver"
 )
 
 // Subject is a container to audit, as its engine describes it.
@@ -38,6 +39,8 @@ type Options struct {
 	Time     time.Time
 	// Evidence describes where the facts come from. [Of] fills in the fields about the recordings.
 	Evidence profile.Evidence
+	// Waivers accept the risk of some capabilities; nil if there are none.
+	Waivers *waiver.File
 }
 
 // Audit is the result of an audit.
@@ -50,6 +53,8 @@ type Audit struct {
 	Strict     bool               `json:"-"` // a violation of a related rule makes the audit fail
 	Recorder   Recorder           `json:"-"`
 	Containers []*ContainerResult `json:"containers"`
+	// Waivers are all waivers at the time of the audit; nil if there is no file of waivers.
+	Waivers *waiver.Review `json:"waivers,omitempty"`
 }
 
 // ContainerResult is the result of the audit for one container.
@@ -74,7 +79,12 @@ type ContainerResult struct {
 	// Status is the result for CIS 5.4, Reasons explains it, the most severe reason first.
 	Status  findings.Status `json:"status"`
 	Reasons []string        `json:"reasons"`
-	Remedy  Remedy          `json:"remedy"`
+	// Waived are the waivers that cover capabilities of the container. ExpiredWaivers would cover some if they had not
+	// expired.
+	Waived         []waiver.Cover `json:"waived,omitempty"`
+	ExpiredWaivers []waiver.Cover `json:"expiredWaivers,omitempty"`
+	// Remedy is empty if the status is pass or waived.
+	Remedy Remedy `json:"remedy"`
 	// Hints lists the untested alternatives to a capability, as text.
 	Hints []string `json:"hints,omitempty"`
 	// Related contains the results of the related rules, which need only the settings.
@@ -124,18 +134,18 @@ type Related struct {
 	Text   string          `json:"text"`
 }
 
-// Of audits the containers. It sorts them by status: fail, manual, pass.
+// Of audits the containers. It sorts them by status: fail, manual, waived, pass.
 func Of(subjects []Subject, o Options) Audit {
-	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Recorder: o.Recorder, Containers: []*ContainerResult{}}
+	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Recorder: o.Recorder, Containers: []*ContainerResult{}, Waivers: o.Waivers.At(o.Time)}
 	audit.Evidence = o.Evidence.WithRuns(recordings(subjects, o.Profile))
 	var seen observations
 	if o.Profile != nil {
 		seen = observations{profile: *o.Profile, all: profile.Summaries(*o.Profile), builds: map[string][]profile.Summary{}}
 	}
 	for _, subject := range subjects {
-		audit.Containers = append(audit.Containers, judge(subject, seen.of(subject.Info), o))
+		audit.Containers = append(audit.Containers, judge(subject, seen.of(subject.Info), audit.Waivers.Match(subject.Info), o))
 	}
-	order := []findings.Status{findings.Fail, findings.Manual, findings.Pass}
+	order := []findings.Status{findings.Fail, findings.Manual, findings.Waived, findings.Pass}
 	slices.SortStableFunc(audit.Containers, func(one, other *ContainerResult) int {
 		if by := slices.Index(order, one.Status) - slices.Index(order, other.Status); by != 0 {
 			return by
@@ -231,7 +241,7 @@ func recordingKeys(c profile.Container) [][3]string {
 	return keys
 }
 
-func judge(subject Subject, s *profile.Summary, o Options) *ContainerResult {
+func judge(subject Subject, s *profile.Summary, waivers *waiver.Matching, o Options) *ContainerResult {
 	info, own := subject.Info, ownLabels(subject.Info.Labels, subject.Settings)
 	c := &ContainerResult{
 		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Running: info.Running, User: info.User,
@@ -240,13 +250,14 @@ func judge(subject Subject, s *profile.Summary, o Options) *ContainerResult {
 	e := evidence{container: c, summary: s, static: o.Profile == nil, thresholds: o.Thresholds}
 	c.Observation = e.observation()
 	c.Status, c.Reasons = e.status()
+	e.waive(waivers)
 	if failure := failing(subject.Settings.Container, o.Time); failure != "" {
 		c.Reasons = append(c.Reasons, failure)
-		if c.Status == findings.Pass {
+		if c.Status == findings.Pass || c.Status == findings.Waived {
 			c.Status = findings.Manual
 		}
 	}
-	if c.Status != findings.Pass {
+	if c.Status == findings.Fail || c.Status == findings.Manual {
 		c.Remedy = e.remedy(recreations{
 			unchanged: dockerrun.Unchanged(subject.Settings, o.Names, o.WithValues),
 			with: func(list capability.Set) dockerrun.Recreation {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	_ "embed"
+	"fmt"
 	"html/template"
 	"io"
 	"strings"
@@ -15,11 +16,12 @@ var pageText string
 
 // page is the template of a single file without scripts and without external resources.
 var page = template.Must(template.New("audit").Funcs(template.FuncMap{
-	"printable": printable.Text,
+	"printable": func(text any) string { return printable.Text(fmt.Sprint(text)) },
 	"lines":     printable.Lines,
 	"short":     containerid.Short,
 	"granted":   func(c *ContainerResult) string { return c.grantsText() },
 	"observed":  func(c *ContainerResult) string { return c.observedText() },
+	"waivers":   func(c *ContainerResult) []string { return c.waiverTexts() },
 	"related":   func(c *ContainerResult) []Related { return c.failedRelated() },
 	"remedy":    func(a Audit, c *ContainerResult) string { return a.remedyText(c) },
 	"recordAll": func(a Audit) string { return a.recordAll() },
@@ -27,8 +29,7 @@ var page = template.Must(template.New("audit").Funcs(template.FuncMap{
 }).Parse(pageText))
 
 func writeHTML(out io.Writer, audit Audit, version string) error {
-	fail, manual, pass := audit.counts()
 	return page.Execute(out, map[string]any{
-		"Audit": audit, "RecordAll": recordAllTitle, "Rule": capabilitiesRule, "Version": version, "Fail": fail, "Manual": manual, "Pass": pass,
+		"Audit": audit, "RecordAll": recordAllTitle, "Rule": capabilitiesRule, "Version": version, "Totals": audit.totals(),
 	})
 }

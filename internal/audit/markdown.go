@@ -21,6 +21,7 @@ func writeMarkdown(out io.Writer, audit Audit) error {
 	if audit.Static {
 		doc.Head.WriteString(markdown.Paragraph("With `--static`, audit reads only the grants, not what the containers use."))
 	}
+	doc.Head.WriteString(audit.Waivers.Markdown())
 	containers := slices.Clone(audit.Containers)
 	slices.SortStableFunc(containers, func(one, other *ContainerResult) int { return overview.Order(one.row(), other.row()) })
 	for _, c := range containers {
@@ -69,7 +70,7 @@ func (c *ContainerResult) markdown(static, open bool) markdown.Details {
 		about = append(about, "observed: "+printable.Text(c.observedText()))
 	}
 	start := c.Remedy.listMarkdown() + markdown.List(markdown.Texts(about)) + markdown.Section("Reasons", printableTexts(c.Reasons)) +
-		markdown.Section("Cautions", printableTexts(c.otherDoubts()))
+		markdown.Section("Waivers", printableTexts(c.waiverTexts())) + markdown.Section("Cautions", printableTexts(c.otherDoubts()))
 	var related []string
 	for _, r := range c.failedRelated() {
 		related = append(related, strings.Replace(r.Rule, "-", " ", 1)+": "+markdown.Text(printable.Text(r.Text)))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/waiver"
 )
 
 // oscalVersion is the version of the OSCAL model. The tests validate against its JSON schema. Tools for later 1.x
@@ -59,7 +60,9 @@ type (
 		Local        *oscalLocal        `json:"local-definitions,omitempty"`
 		Reviewed     oscalReviewed      `json:"reviewed-controls"`
 		Observations []oscalObservation `json:"observations,omitempty"`
+		Risks        []oscalRisk        `json:"risks,omitempty"`
 		Findings     []oscalFinding     `json:"findings,omitempty"`
+		Remarks      string             `json:"remarks,omitempty"`
 	}
 	oscalLocal struct {
 		Items []oscalItem `json:"inventory-items"`
@@ -96,13 +99,24 @@ type (
 		UUID string `json:"subject-uuid"`
 		Type string `json:"type"`
 	}
-	oscalFinding struct {
+	oscalRisk struct {
 		UUID        string          `json:"uuid"`
 		Title       string          `json:"title"`
 		Description string          `json:"description"`
+		Statement   string          `json:"statement"`
 		Props       []oscalProperty `json:"props,omitempty"`
-		Target      oscalTarget     `json:"target"`
+		Status      string          `json:"status"`
+		Deadline    time.Time       `json:"deadline"`
 		Related     []oscalRelated  `json:"related-observations"`
+	}
+	oscalFinding struct {
+		UUID        string             `json:"uuid"`
+		Title       string             `json:"title"`
+		Description string             `json:"description"`
+		Props       []oscalProperty    `json:"props,omitempty"`
+		Target      oscalTarget        `json:"target"`
+		Related     []oscalRelated     `json:"related-observations"`
+		Risks       []oscalRelatedRisk `json:"related-risks,omitempty"`
 	}
 	oscalTarget struct {
 		Type   string      `json:"type"`
@@ -116,10 +130,13 @@ type (
 	oscalRelated struct {
 		UUID string `json:"observation-uuid"`
 	}
+	oscalRelatedRisk struct {
+		UUID string `json:"risk-uuid"`
+	}
 )
 
 // writeOSCAL writes OSCAL assessment results. Each container is an inventory item. Each audited rule of a container is
-// an observation with a finding.
+// an observation with a finding. Each waiver of a container is a risk of its finding.
 func writeOSCAL(out io.Writer, audit Audit, version string) error {
 	plan := oscalResource{uuid.NewString(), "capmon audit", "Containers were audited against CIS Docker Benchmark 5.4 and related rules. There is no other plan."}
 	document := oscalDocument{oscalResults{
@@ -160,7 +177,9 @@ func oscalResultOf(audit Audit) oscalResult {
 		if audit.Static || c.Observation == nil {
 			method = []string{"EXAMINE"}
 		}
-		result.add(item.UUID, Related{Capabilities, c.Status, c.text()}, titles[Capabilities], audit.remedyText(c), method, audit.Time)
+		finding := result.add(item.UUID, Related{Capabilities, c.Status, c.text()}, titles[Capabilities], audit.remedyText(c), method, audit.Time)
+		result.addRisks(finding, c.Waived, "deviation-approved")
+		result.addRisks(finding, c.ExpiredWaivers, "open")
 		for _, r := range c.Related {
 			result.add(item.UUID, r, titles[r.Rule], "", []string{"EXAMINE"}, audit.Time)
 		}
@@ -168,6 +187,7 @@ func oscalResultOf(audit Audit) oscalResult {
 	if len(items) > 0 {
 		result.Local = &oscalLocal{items}
 	}
+	result.Remarks = printable.Lines(strings.Join(audit.Waivers.Lines(), "\n"))
 	return result
 }
 
@@ -185,13 +205,15 @@ const propertyNamespace = "https://github.com/capmon/capmon"
 // property returns a text in a form that OSCAL allows in properties.
 func property(text string) string { return strings.TrimSpace(printable.Text(text)) }
 
-func (r *oscalResult) add(item string, outcome Related, title, remedy string, methods []string, at time.Time) {
+// add adds an observation with a finding, and returns the finding until the next one is added.
+func (r *oscalResult) add(item string, outcome Related, title, remedy string, methods []string, at time.Time) *oscalFinding {
 	observation := oscalObservation{
 		UUID: uuid.NewString(), Title: outcome.Rule, Description: printable.Text(outcome.Text), Methods: methods,
 		Subjects: []oscalSubject{{item, "inventory-item"}}, Collected: at, Remarks: printable.Lines(remedy),
 	}
 	status := map[findings.Status]oscalStatus{
 		findings.Pass: {"satisfied", "pass"}, findings.Fail: {"not-satisfied", "fail"}, findings.Manual: {"not-satisfied", "other"},
+		findings.Waived: {"not-satisfied", "fail"}, // a risk of the finding is approved
 	}[outcome.Status]
 	r.Observations = append(r.Observations, observation)
 	r.Findings = append(r.Findings, oscalFinding{
@@ -199,4 +221,18 @@ func (r *oscalResult) add(item string, outcome Related, title, remedy string, me
 		Props:  []oscalProperty{{"status", propertyNamespace, string(outcome.Status)}},
 		Target: oscalTarget{"statement-id", statement, status}, Related: []oscalRelated{{observation.UUID}},
 	})
+	return &r.Findings[len(r.Findings)-1]
+}
+
+// addRisks adds a risk to a finding for each waiver.
+func (r *oscalResult) addRisks(finding *oscalFinding, waivers []waiver.Cover, status string) {
+	for _, w := range waivers {
+		risk := oscalRisk{
+			UUID: uuid.NewString(), Title: "waiver for " + w.Capabilities.Text(), Description: printable.Text(w.Text()), Statement: printable.Text(string(w.Reason)),
+			Props:  []oscalProperty{{"owner", propertyNamespace, property(string(w.Owner))}},
+			Status: status, Deadline: w.Expires.End(), Related: finding.Related,
+		}
+		r.Risks = append(r.Risks, risk)
+		finding.Risks = append(finding.Risks, oscalRelatedRisk{risk.UUID})
+	}
 }

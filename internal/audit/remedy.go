@@ -23,8 +23,9 @@ type Remedy struct {
 	// you rely on it. Proved is true if List is proved.
 	Certain bool `json:"certain"`
 	Proved  bool `json:"proved"`
-	// List is what to grant; nil if it is unknown.
-	List *capability.Set `json:"list,omitempty"`
+	// List is what to grant; nil if it is unknown. Waived is the part of it that only waivers justify.
+	List   *capability.Set `json:"list,omitempty"`
+	Waived capability.Set  `json:"waived,omitempty"`
 	// Run contains shell commands that create the container again with List and keep the old container under another
 	// name. Untranslated lists settings that Run and Observe do not restore: add them before you run the commands.
 	// Notes lists what else the commands change.
@@ -86,6 +87,8 @@ func (e evidence) remedy(recreations recreations) Remedy {
 		return r
 	}
 	list := e.summary.List()
+	r.Waived = e.container.waived().Minus(list)
+	list = list.Union(r.Waived)
 	recreation := recreations.with(list)
 	// capmon does not observe whether the container uses what else --privileged grants.
 	r.List, r.Certain, r.Proved = &list, len(e.doubts()) == 0 && !e.container.Grants.Privileged, e.proved()
@@ -290,7 +293,7 @@ func (t *remedyText) notes(r Remedy) {
 }
 
 func (t *remedyText) recreate(r Remedy) {
-	list := cmp.Or(names(*r.List), "no capability")
+	list := cmp.Or(names(r.List.Minus(r.Waived)), "no capability")
 	switch {
 	case r.Proved:
 		t.comment("with the capabilities that it is proved to need: " + list)
@@ -298,6 +301,9 @@ func (t *remedyText) recreate(r Remedy) {
 		t.comment("with the capabilities that capmon saw in use (capmon verify can prove them): " + list)
 	default:
 		t.comment("with the capabilities that capmon saw in use, which may not be all that it needs: " + list)
+	}
+	if !r.Waived.Empty() {
+		t.comment("and with those that waivers cover: " + names(r.Waived))
 	}
 	run := t.untranslated(r) && (r.Proved || r.Certain)
 	t.notes(r)

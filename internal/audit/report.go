@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/internal/findings"
+	"github.com/capmon/capmon/internal/waiver"
 )
 
 // Format is the name of an output format.
@@ -97,8 +98,14 @@ func (a Audit) findings(version string) findings.Report {
 		if c.Observation != nil {
 			properties["observation"] = c.Observation
 		}
+		for key, covers := range map[string][]waiver.Cover{"waived": c.Waived, "expiredWaivers": c.ExpiredWaivers} {
+			if len(covers) > 0 {
+				properties[key] = covers
+			}
+		}
 		report.Findings = append(report.Findings, findings.Finding{
-			Rule: Capabilities, Status: c.Status, Subject: c.Name, Image: c.Image, Text: c.text(), Remedy: a.remedyText(c), Properties: properties,
+			Rule: Capabilities, Status: c.Status, Subject: c.Name, Image: c.Image, Text: c.text(), Waivers: c.waiverTexts(),
+			Remedy: a.remedyText(c), Properties: properties,
 		})
 		for _, r := range c.Related {
 			report.Findings = append(report.Findings, findings.Finding{
@@ -107,27 +114,26 @@ func (a Audit) findings(version string) findings.Report {
 			})
 		}
 	}
+	a.Waivers.AddTo(&report)
 	return report
 }
 
-// text returns the reasons and hints as one paragraph.
+// text returns the reasons, waivers and hints as one paragraph.
 func (c *ContainerResult) text() string {
-	return strings.Join(slices.Concat(c.Reasons, c.Hints), "; ")
+	return strings.Join(slices.Concat(c.Reasons, c.waiverTexts(), c.Hints), "; ")
 }
 
-// counts returns how many containers have each status.
-func (a Audit) counts() (fail, manual, pass int) {
+// totals returns how many containers have each status. It leaves out waived if there are no waivers.
+func (a Audit) totals() string {
+	counts := make(map[findings.Status]int)
 	for _, c := range a.Containers {
-		switch c.Status {
-		case findings.Fail:
-			fail++
-		case findings.Manual:
-			manual++
-		default:
-			pass++
-		}
+		counts[c.Status]++
 	}
-	return fail, manual, pass
+	totals := fmt.Sprintf("%d fail, %d manual, ", counts[findings.Fail], counts[findings.Manual])
+	if a.Waivers != nil {
+		totals += fmt.Sprintf("%d waived, ", counts[findings.Waived])
+	}
+	return totals + fmt.Sprintf("%d pass", counts[findings.Pass])
 }
 
 // grantsText describes the grants relative to Docker's default.

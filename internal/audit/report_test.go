@@ -14,6 +14,7 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/waiver"
 )
 
 // hostile contains texts that only an attacker chooses.
@@ -23,17 +24,18 @@ var hostile = []string{
 }
 
 func hostileAudit() Audit {
-	audit := Audit{Time: noon, Thresholds: thresholds, Evidence: profile.Evidence{
+	audit := Audit{Time: noon, Thresholds: thresholds, Waivers: &waiver.Review{}, Evidence: profile.Evidence{
 		Hosts: hostile, Engines: hostile, Kernels: hostile, RecordedBy: hostile, From: noon.Add(-time.Hour), To: noon, Scope: "all containers", Created: noon, Capmon: "v0.9",
 		Audited: &profile.AuditedEngine{Host: strings.Join(hostile, ""), Engine: strings.Join(hostile, "")},
 	}}
 	list := capability.Of(capability.Chown)
 	for i, text := range hostile {
 		audit.Containers = append(audit.Containers, &ContainerResult{
-			ID: text, Name: text, Image: text, ImageID: text, User: text, Status: []findings.Status{findings.Fail, findings.Manual, findings.Pass}[i%3],
+			ID: text, Name: text, Image: text, ImageID: text, User: text, Status: []findings.Status{findings.Fail, findings.Manual, findings.Pass, findings.Waived}[i%4],
 			Grants: Grants{Set: &list}, Observation: &Observation{Used: list, List: list, Doubts: []string{text}}, Reasons: []string{text}, Hints: []string{text},
 			Remedy:  Remedy{List: &list, Run: []string{text}, Untranslated: []string{text}, Notes: []string{text}},
 			Related: []Related{{"CIS-5.5", findings.Fail, text}},
+			Waived:  []waiver.Cover{{Capabilities: list, Reason: waiver.Text(text), Owner: waiver.Text(text)}}, ExpiredWaivers: []waiver.Cover{{Reason: waiver.Text(text)}},
 		})
 		c := audit.Containers[i]
 		c.Remedy.Observe, c.Remedy.NewStart = []string{text}, true
@@ -43,6 +45,10 @@ func hostileAudit() Audit {
 		case 2:
 			c.Compose = &Compose{Project: text, Service: text, Directory: text, Files: []string{text}}
 		}
+		audit.Waivers.File = text
+		audit.Waivers.List = append(audit.Waivers.List, &waiver.Reviewed{Waiver: waiver.Waiver{
+			Container: waiver.Pattern(text), Image: waiver.Pattern(text), Capabilities: waiver.Capabilities{Set: list}, Reason: waiver.Text(text), Owner: waiver.Text(text),
+		}})
 	}
 	return audit
 }

@@ -30,6 +30,12 @@ func writeTable(out io.Writer, audit Audit, view View) error {
 	} else {
 		page.WriteString(overview.Advice(all, view.Command, ""))
 	}
+	if waivers := audit.Waivers.Lines(); len(waivers) > 0 {
+		page.WriteString("\n")
+		for _, text := range waivers {
+			page.WriteString(printable.Text(text) + "\n")
+		}
+	}
 	if text := audit.recordAll(); text != "" {
 		page.WriteString("\n" + recordAllTitle + "\n\n" + printable.Lines(text))
 	}
@@ -49,6 +55,9 @@ func (a Audit) details(view View) string {
 		}
 		for _, reason := range c.Reasons {
 			line("  - %s", printable.Text(reason))
+		}
+		for _, text := range c.waiverTexts() {
+			line("  - %s", printable.Text(text))
 		}
 		if !view.Quiet {
 			for _, hint := range c.Hints {

@@ -18,6 +18,9 @@ const (
 	// Manual means that capmon cannot decide. Finding.Text explains the reason, and Finding.Remedy describes how to
 	// find out.
 	Manual Status = "manual"
+	// Waived means that the container does not comply, and that somebody has accepted this for a time. Finding.Waivers
+	// explains why. The command does not fail because of it.
+	Waived Status = "waived"
 )
 
 // Rule is a requirement on containers.
@@ -50,6 +53,11 @@ type Finding struct {
 	Uncounted bool `json:"-"`
 	// Remedy describes how to fix the finding, in lines of commands or settings; empty if there is nothing to fix.
 	Remedy string `json:"remedy,omitempty"`
+	// Waivers describes the waivers that accept the finding, if Status is Waived.
+	Waivers []string `json:"-"`
+	// File and Line are the place of a finding about a line of a file; empty for a finding about a container.
+	File string `json:"-"`
+	Line int    `json:"-"`
 	// Properties contains additional values for programs. Each value must be encodable as JSON.
 	Properties map[string]any `json:"properties,omitempty"`
 }
@@ -64,6 +72,8 @@ type Report struct {
 	Rules            []Rule
 	// Findings refers to Rules, in any order.
 	Findings []Finding
+	// Waivers is true if the command read waivers. SARIF then states for each finding whether it is waived.
+	Waivers bool
 }
 
 // of returns the findings of a rule.

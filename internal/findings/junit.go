@@ -49,7 +49,8 @@ type (
 )
 
 // WriteJUnit writes JUnit XML with a test suite for each rule and a test case for each finding. A failed test means
-// that the command exits with code 1. Findings that a person must review, and uncounted failures, are skipped tests.
+// that the command exits with code 1. Findings that a person must review, waived findings and uncounted failures are
+// skipped tests.
 func WriteJUnit(out io.Writer, report Report) error {
 	suites := junitSuites{Name: report.Command}
 	for _, rule := range report.Rules {
@@ -86,8 +87,11 @@ func junitSuiteOf(rule Rule, findings []Finding, report Report) junitSuite {
 			suite.Failures++
 			test.Failure = &junitFailure{Message: text, Type: string(Fail), Text: remedy}
 		default:
-			if f.Uncounted {
+			switch {
+			case f.Uncounted:
 				text = "fails, but does not change the exit code: " + text
+			case f.Status == Waived:
+				text = "waived: " + text
 			}
 			suite.Skipped++
 			test.Skipped, test.Out = &junitSkipped{text}, remedy

@@ -80,11 +80,18 @@ type (
 		Message      sarifText         `json:"message"`
 		Locations    []sarifLocation   `json:"locations"`
 		Fingerprints map[string]string `json:"partialFingerprints"`
-		Properties   map[string]any    `json:"properties,omitempty"`
+		// Suppressions is not nil in all results or in none (section 3.27.23).
+		Suppressions []sarifSuppression `json:"suppressions,omitzero"`
+		Properties   map[string]any     `json:"properties,omitempty"`
+	}
+	sarifSuppression struct {
+		Kind          string `json:"kind"`
+		Status        string `json:"status"`
+		Justification string `json:"justification"`
 	}
 	sarifLocation struct {
 		Physical sarifPhysical  `json:"physicalLocation"`
-		Logical  []sarifLogical `json:"logicalLocations"`
+		Logical  []sarifLogical `json:"logicalLocations,omitempty"`
 	}
 	sarifPhysical struct {
 		Artifact sarifArtifact `json:"artifactLocation"`
@@ -104,7 +111,7 @@ type (
 )
 
 // WriteSARIF writes SARIF 2.1.0 with a result for each finding. The kind of a result is pass, fail or, if a person must
-// review it, review. The texts of a rule are in the rule only, not in the results. The logical location is the
+// review it, review. A waived finding is a suppressed failure. The texts of a rule are in the rule only, not in the results. The logical location is the
 // container. The physical location, which some services require, is its image. The properties of the run have the
 // evidence.
 func WriteSARIF(out io.Writer, report Report) error {
@@ -119,7 +126,11 @@ func WriteSARIF(out io.Writer, report Report) error {
 		Newlines: []string{"\r\n", "\n"}, Properties: sarifRunProperties{report.Evidence},
 	}
 	for _, f := range report.Findings {
-		run.Results = append(run.Results, sarifResultOf(f, index[f.Rule]))
+		result := sarifResultOf(f, index[f.Rule])
+		if report.Waivers {
+			result.Suppressions = suppressionsOf(f)
+		}
+		run.Results = append(run.Results, result)
 	}
 	return json.NewEncoder(out).Encode(sarifLog{sarifSchema, "2.1.0", []sarifRun{run}})
 }
@@ -150,6 +161,8 @@ func sarifResultOf(f Finding, rule int) sarifResult {
 		if f.Uncounted {
 			level = "warning"
 		}
+	case Waived: // services that ignore suppressions show it, but do not fail
+		kind, level = "fail", "note"
 	}
 	properties := make(map[string]any)
 	maps.Copy(properties, f.Properties)
@@ -163,15 +176,27 @@ func sarifResultOf(f Finding, rule int) sarifResult {
 	}
 }
 
+// suppressionsOf returns the waivers of a finding, not nil.
+func suppressionsOf(f Finding) []sarifSuppression {
+	suppressions := []sarifSuppression{}
+	if f.Status == Waived {
+		for _, waiver := range f.Waivers {
+			suppressions = append(suppressions, sarifSuppression{"external", "accepted", printable.Text(waiver)})
+		}
+	}
+	return suppressions
+}
+
 func location(f Finding) sarifLocation {
 	name := printable.Text(f.Subject)
-	uri := (&url.URL{Path: cmp.Or(f.Image, f.Subject)}).EscapedPath()
+	uri := (&url.URL{Path: cmp.Or(f.File, f.Image, f.Subject)}).EscapedPath()
 	// A colon before the first slash would turn the text before the colon into a scheme.
 	uri = strings.ReplaceAll(uri, ":", "%3A")
-	return sarifLocation{
-		Physical: sarifPhysical{sarifArtifact{uri}, sarifRegion{StartLine: 1}},
-		Logical:  []sarifLogical{{Name: name, QualifiedName: name, Kind: "container"}},
+	at := sarifLocation{Physical: sarifPhysical{sarifArtifact{uri}, sarifRegion{StartLine: max(f.Line, 1)}}}
+	if f.File == "" {
+		at.Logical = []sarifLogical{{Name: name, QualifiedName: name, Kind: "container"}}
 	}
+	return at
 }
 
 // plain escapes a text so that SARIF does not find links or placeholders in it (sections 3.11.5 and 3.11.6 of the

@@ -10,6 +10,7 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/compare"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/waiver"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -57,6 +58,11 @@ type Violation struct {
 	Unsure string
 	// Uses of the capabilities, the most frequent of each first.
 	Uses []profile.UsePattern
+	// Waivers that cover some of the capabilities, see [Result.Waive].
+	Waivers waiver.Coverage
+
+	// allowed is the number of the capabilities that the rule would allow: not 0 only for Unused.
+	allowed int
 }
 
 // ContainerResult is the result for one container.
@@ -65,6 +71,8 @@ type ContainerResult struct {
 	// Rules that apply to it, by name.
 	Rules      []string
 	Violations []Violation
+	// Waived are the violations that waivers cover. The container passes in spite of them.
+	Waived []Violation
 	// Notes are important facts that are not violations.
 	Notes []string
 }
@@ -77,6 +85,8 @@ type Result struct {
 	Idle []string
 	// Missing are the titles of the containers of the baseline that are not in the profile: their needs are unknown.
 	Missing []string
+	// Waivers are the waivers of [Result.Waive]; nil if there are none.
+	Waivers *waiver.Review
 }
 
 // Passed reports whether no container violates the policy.
@@ -86,6 +96,16 @@ func (r Result) Passed() bool { return r.Violating() == 0 }
 func (r Result) Violating() (n int) {
 	for _, c := range r.Containers {
 		if len(c.Violations) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// PassingWithWaivers returns the number of containers that pass only because waivers cover all their violations.
+func (r Result) PassingWithWaivers() (n int) {
+	for _, c := range r.Containers {
+		if len(c.Violations) == 0 && len(c.Waived) > 0 {
 			n++
 		}
 	}
@@ -306,7 +326,7 @@ func (r Rule) grants(s profile.Summary) []Violation {
 		}
 	}
 	if unused, _ := s.Unused(); r.MaxUnused != nil && unused.Len() > *r.MaxUnused {
-		v := Violation{Kind: Unused, Capabilities: unused, Text: fmt.Sprintf("%d of %d granted capabilities were never used; the rule allows %d: %s", unused.Len(), granted.Len(), *r.MaxUnused, unused.Text())}
+		v := Violation{Kind: Unused, Capabilities: unused, Text: fmt.Sprintf("%d of %d granted capabilities were never used; the rule allows %d: %s", unused.Len(), granted.Len(), *r.MaxUnused, unused.Text()), allowed: *r.MaxUnused}
 		v.Unsure = strings.Join(s.Missing(), "; ")
 		all = append(all, v)
 	}

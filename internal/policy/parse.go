@@ -106,19 +106,8 @@ func (r *Rule) check(body ast.Node, path string) error {
 func (c *Capabilities) UnmarshalYAML(node ast.Node) error {
 	const notList, notName = "expected a list of capabilities, such as [NET_RAW, CHOWN]", "expected the name of a capability, such as NET_RAW"
 	return strictyaml.ReadList(node, notList, notName, func(name string) error {
-		set, err := parseName(name)
+		set, err := capability.ParseSet(name)
 		c.Set = c.Union(set)
 		return err
 	})
-}
-
-func parseName(name string) (capability.Set, error) {
-	switch strings.ToUpper(name) {
-	case "ALL":
-		return ^capability.Set(0), nil
-	case "DEFAULT":
-		return capability.DockerDefault(), nil
-	}
-	c, err := capability.Parse(name)
-	return capability.Of(c), err
 }

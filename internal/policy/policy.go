@@ -154,7 +154,7 @@ type Capabilities struct{ capability.Set }
 func ParseCapabilities(names []string) (Capabilities, error) {
 	var set Capabilities
 	for _, name := range names {
-		more, err := parseName(name)
+		more, err := capability.ParseSet(name)
 		if err != nil {
 			return Capabilities{}, err
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/policy"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/waiver"
 )
 
 // Formats of [WriteCheck] that other commands do not have.
@@ -49,6 +50,9 @@ func WriteCheck(out io.Writer, result policy.Result, format Format, options Opti
 	for _, name := range result.Idle {
 		page.line("%s rule %q applied to no container", page.mark("note:", text.FgYellow), name)
 	}
+	for _, line := range result.Waivers.Lines() {
+		page.line("%s", printable.Text(line))
+	}
 	page.line("%s", checkVerdict(result))
 	_, err := io.WriteString(out, page.String())
 	return err
@@ -57,18 +61,27 @@ func WriteCheck(out io.Writer, result policy.Result, format Format, options Opti
 func (p *page) checked(c policy.ContainerResult, of policy.Policy) {
 	s := c.Summary
 	makePrintable(&s)
-	word := p.mark("passes", text.FgGreen)
+	var words []string
 	if n := len(c.Violations); n > 0 {
-		word = p.mark(plural(uint64(n), "violation", "violations"), text.FgRed)
+		words = append(words, p.mark(plural(uint64(n), "violation", "violations"), text.FgRed))
+	}
+	if n := len(c.Waived); n > 0 {
+		words = append(words, p.mark(plural(uint64(n), "waived violation", "waived violations"), text.FgYellow))
+	}
+	if len(words) == 0 {
+		words = []string{p.mark("passes", text.FgGreen)}
 	}
 	// The line does not begin with the name, which could end the Markdown block that contains the line.
 	parts := []string{"container " + title(s)}
 	if s.Container.Image != "" {
 		parts = append(parts, s.Container.Image)
 	}
-	p.line("%s", strings.Join(append(parts, word), "  "))
+	p.line("%s", strings.Join(append(parts, words...), "  "))
 	for _, v := range c.Violations {
-		p.violation(v, of)
+		p.violation(v, "", of)
+	}
+	for _, v := range c.Waived {
+		p.violation(v, p.mark("waived:", text.FgYellow)+" ", of)
 	}
 	for _, note := range printables(c.Notes) {
 		p.line("  %s %s", p.mark("note:", text.FgYellow), note)
@@ -76,8 +89,12 @@ func (p *page) checked(c policy.ContainerResult, of policy.Policy) {
 	p.line("")
 }
 
-func (p *page) violation(v policy.Violation, of policy.Policy) {
-	p.line("  %s", printable.Text(violationText(v)+ruleReference(v, of)))
+// violation writes a violation after a prefix.
+func (p *page) violation(v policy.Violation, prefix string, of policy.Policy) {
+	p.line("  %s%s", prefix, printable.Text(violationText(v)+ruleReference(v, of)))
+	for _, waiver := range v.WaiverTexts() {
+		p.line("    %s", printable.Text(waiver))
+	}
 	uses := slices.Clone(v.Uses)
 	makeUsesPrintable(uses)
 	for i, use := range uses {
@@ -108,11 +125,14 @@ func ruleReference(v policy.Violation, of policy.Policy) string {
 }
 
 func checkVerdict(result policy.Result) string {
-	all := len(result.Containers)
-	if n := result.Violating(); n > 0 {
-		return fmt.Sprintf("failed: %d of %s", n, violating(n, all))
+	all, waivers := len(result.Containers), ""
+	if n := result.PassingWithWaivers(); n > 0 {
+		waivers = fmt.Sprintf("; %d only because of waivers", n)
 	}
-	return fmt.Sprintf("passed: %s", plural(uint64(all), "container", "containers"))
+	if n := result.Violating(); n > 0 {
+		return fmt.Sprintf("failed: %d of %s", n, violating(n, all)) + strings.Replace(waivers, "only", "passes only", 1)
+	}
+	return fmt.Sprintf("passed: %s", plural(uint64(all), "container", "containers")) + waivers
 }
 
 func violating(n, all int) string {
@@ -139,17 +159,21 @@ type jsonCheck struct {
 	Idle []string `json:"idle"`
 	// Containers of the baseline that are not in the checked profiles: their needs are unknown.
 	Missing []string `json:"missing"`
+	// The file of waivers; missing if there is none.
+	Waivers *waiver.Review `json:"waivers,omitempty"`
 }
 
 // jsonChecked is a container with the rules that it violates.
 type jsonChecked struct {
 	profile.Container
-	// True if the container violates no rule.
+	// True if the container violates no rule, except for violations that waivers cover.
 	Passed bool `json:"passed"`
 	// Names of the rules that apply to the container.
 	Rules []string `json:"rules"`
 	// The violations.
 	Violations []jsonViolation `json:"violations"`
+	// Violations that waivers cover, so that they do not fail the check; missing if there are none.
+	Waived []jsonViolation `json:"waived,omitempty"`
 	// Facts that are not violations: for example, what capmon did not record or did not watch.
 	Notes []string `json:"notes"`
 }
@@ -170,22 +194,33 @@ type jsonViolation struct {
 	Unsure string `json:"unsure,omitempty"`
 	// The uses that violate the rule: program, system call, kernel function.
 	Uses []profile.UsePattern `json:"uses"`
+	// Waivers that cover some or all of the capabilities; missing if there are none.
+	Waivers []waiver.Cover `json:"waivers,omitempty"`
+	// Waivers that would cover some of the capabilities, but have expired; missing if there are none.
+	ExpiredWaivers []waiver.Cover `json:"expiredWaivers,omitempty"`
 }
 
 func jsonOfCheck(result policy.Result, evidence profile.Evidence) jsonCheck {
 	all := jsonCheck{Schema: schema, Evidence: evidence, Passed: result.Passed(), Policy: result.Policy.Path, Containers: []jsonChecked{}, Idle: append([]string{}, result.Idle...),
-		Missing: append([]string{}, result.Missing...)}
+		Missing: append([]string{}, result.Missing...), Waivers: result.Waivers}
 	for _, c := range result.Containers {
 		j := jsonChecked{
 			Container: c.Container, Passed: len(c.Violations) == 0, Violations: []jsonViolation{},
 			Rules: append([]string{}, c.Rules...), Notes: append([]string{}, c.Notes...),
 		}
 		for _, v := range c.Violations {
-			j.Violations = append(j.Violations, jsonViolation{v.Kind, v.Rule, v.Line, v.Capabilities, v.Text, v.Unsure, append([]profile.UsePattern{}, v.Uses...)})
+			j.Violations = append(j.Violations, jsonOfViolation(v))
+		}
+		for _, v := range c.Waived {
+			j.Waived = append(j.Waived, jsonOfViolation(v))
 		}
 		all.Containers = append(all.Containers, j)
 	}
 	return all
+}
+
+func jsonOfViolation(v policy.Violation) jsonViolation {
+	return jsonViolation{v.Kind, v.Rule, v.Line, v.Capabilities, v.Text, v.Unsure, append([]profile.UsePattern{}, v.Uses...), v.Waivers.Valid, v.Waivers.Expired}
 }
 
 // Rules in SARIF and JUnit that do not come from the policy.
@@ -197,7 +232,7 @@ const (
 // checkFindings converts the result of a check. The report has one rule for each kind of violation and capability, so
 // that a program that tracks findings over several checks can distinguish them. It has one finding for each of these
 // rules that a container violates, one for each container that passes, and one for each container that capmon did not
-// observe completely.
+// observe completely. It also has one for each waiver.
 func checkFindings(result policy.Result, evidence profile.Evidence, version string, now time.Time) findings.Report {
 	report := findings.Report{
 		Command: "capmon check", Version: version, Time: now, Evidence: evidence,
@@ -211,19 +246,21 @@ func checkFindings(result policy.Result, evidence profile.Evidence, version stri
 			Text: "the container is in the baseline, but not in these profiles: its present needs are unknown"})
 	}
 	for _, c := range result.Containers {
-		for _, id := range violationIDs(c.Violations) {
+		violations := slices.Concat(c.Violations, c.Waived)
+		for _, id := range violationIDs(violations) {
 			if !slices.ContainsFunc(report.Rules, func(r findings.Rule) bool { return r.ID == id }) {
-				report.Rules = append(report.Rules, ruleOf(id, c.Violations))
+				report.Rules = append(report.Rules, ruleOf(id, violations))
 			}
 			report.Findings = append(report.Findings, findingOf(id, c, result.Policy))
 		}
-		if len(c.Violations) == 0 {
+		if len(violations) == 0 {
 			report.Findings = append(report.Findings, newFinding(rulePolicy, findings.Pass, c, "complies with all rules"))
 		}
 		if len(c.Notes) > 0 {
 			report.Findings = append(report.Findings, newFinding(ruleObservation, findings.Manual, c, strings.Join(c.Notes, "; ")))
 		}
 	}
+	result.Waivers.AddTo(&report)
 	return report
 }
 
@@ -268,17 +305,30 @@ func ruleOf(id string, violations []policy.Violation) findings.Rule {
 }
 
 // findingOf returns one finding for all violations with the same ID, which different rules of the policy may have
-// found.
+// found. The finding is waived if all of them are.
 func findingOf(id string, c policy.ContainerResult, of policy.Policy) findings.Finding {
-	var texts []string
+	var texts, waivers []string
 	var uses []profile.UsePattern
 	var capabilities capability.Set
-	for _, v := range c.Violations {
-		if violationID(v) != id {
-			continue
+	add := func(violations []policy.Violation) (found bool) {
+		for _, v := range violations {
+			if violationID(v) != id {
+				continue
+			}
+			texts = append(texts, violationText(v)+ruleReference(v, of))
+			for _, text := range v.WaiverTexts() {
+				if !slices.Contains(waivers, text) {
+					waivers = append(waivers, text)
+				}
+			}
+			uses, capabilities, found = v.Uses, capabilities.Union(v.Capabilities), true
 		}
-		texts = append(texts, violationText(v)+ruleReference(v, of))
-		uses, capabilities = v.Uses, capabilities.Union(v.Capabilities)
+		return found
+	}
+	status := findings.Waived
+	add(c.Waived)
+	if add(c.Violations) {
+		status = findings.Fail
 	}
 	for i, use := range uses {
 		if i == usesShown {
@@ -286,7 +336,8 @@ func findingOf(id string, c policy.ContainerResult, of policy.Policy) findings.F
 		}
 		texts = append(texts, describe(use))
 	}
-	f := newFinding(id, findings.Fail, c, strings.Join(texts, "; "))
+	f := newFinding(id, status, c, strings.Join(append(texts, waivers...), "; "))
+	f.Waivers = waivers
 	f.Properties = map[string]any{"capabilities": capabilities, "uses": append([]profile.UsePattern{}, uses...)}
 	return f
 }

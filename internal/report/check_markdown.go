@@ -23,7 +23,7 @@ func writeCheckMarkdown(out io.Writer, result policy.Result, options Options) er
 		rows[i] = checkRow(c)
 	}
 	var doc markdown.Document
-	fmt.Fprintf(&doc.Head, "**%s**\n\n%s%s%s", checkResult(result), markdown.Facts(options.Evidence.Lines("")), overview.Markdown(overview.New(rows)), markdown.Section("Notes", checkNotes(result)))
+	fmt.Fprintf(&doc.Head, "**%s**\n\n%s%s%s", checkResult(result), markdown.Facts(options.Evidence.Lines("")), overview.Markdown(overview.New(rows)), result.Waivers.Markdown()+markdown.Section("Notes", checkNotes(result)))
 	containers := slices.Clone(result.Containers)
 	slices.SortStableFunc(containers, func(one, other policy.ContainerResult) int {
 		return cmp.Or(overview.Order(checkRow(one), checkRow(other)), len(other.Violations)-len(one.Violations))
@@ -38,18 +38,24 @@ func writeCheckMarkdown(out io.Writer, result policy.Result, options Options) er
 func checkRow(c policy.ContainerResult) overview.Row {
 	row := overview.Of(c.Summary)
 	row.Doubtful, row.Status = !row.Certain(), overview.Pass
-	if len(c.Violations) > 0 {
+	switch {
+	case len(c.Violations) > 0:
 		row.Status = overview.Fail
+	case len(c.Waived) > 0:
+		row.Status = overview.Waived
 	}
 	return row
 }
 
 func checkResult(result policy.Result) string {
-	all := len(result.Containers)
-	if n := result.Violating(); n > 0 {
-		return fmt.Sprintf("Failed: %d of %s", n, violating(n, all))
+	all, waived := len(result.Containers), ""
+	if n := result.PassingWithWaivers(); n > 0 {
+		waived = fmt.Sprintf("; %s only because of waivers", ofContainers(n, all, "passes", "pass"))
 	}
-	return "Passed: no container violates a rule"
+	if n := result.Violating(); n > 0 {
+		return fmt.Sprintf("Failed: %d of %s", n, violating(n, all)) + waived
+	}
+	return "Passed: no container violates a rule" + waived
 }
 
 // checkNotes returns the notes that are not about a container of the profile.
@@ -78,9 +84,26 @@ func checkDetails(c policy.ContainerResult, of policy.Policy, options Options) m
 	if n := len(c.Violations); n > 0 {
 		word = plural(uint64(n), "violation", "violations")
 	}
-	var full, short []string
-	for _, v := range c.Violations {
+	if n := len(c.Waived); n > 0 {
+		word += ", " + plural(uint64(n), "waived violation", "waived violations")
+	}
+	full, short := violationItems(c.Violations, of, options)
+	_, waived := violationItems(c.Waived, of, options)
+	list := listOf(s)
+	rest := markdown.Section("Waived violations", waived) + markdown.Section("Notes", markdown.Texts(printables(c.Notes))) + list.head + list.tail
+	return markdown.Details{
+		Summary: markdown.Summary(title(s), s.Container.Image, word), Open: len(c.Violations) > 0,
+		Full: markdown.Section("Violations", full) + rest, Short: markdown.Section("Violations", short) + rest,
+	}
+}
+
+// violationItems returns the violations as items of a list, with and without their uses.
+func violationItems(violations []policy.Violation, of policy.Policy, options Options) (full, short []string) {
+	for _, v := range violations {
 		text := violationMarkdown(v, of)
+		for _, waiver := range v.WaiverTexts() {
+			text += "\n  - " + markdown.Text(printable.Text(waiver))
+		}
 		short = append(short, text)
 		uses := slices.Clone(v.Uses)
 		makeUsesPrintable(uses)
@@ -89,12 +112,7 @@ func checkDetails(c policy.ContainerResult, of policy.Policy, options Options) m
 		}
 		full = append(full, text)
 	}
-	list := listOf(s)
-	rest := markdown.Section("Notes", markdown.Texts(printables(c.Notes))) + list.head + list.tail
-	return markdown.Details{
-		Summary: markdown.Summary(title(s), s.Container.Image, word), Open: len(c.Violations) > 0,
-		Full: markdown.Section("Violations", full) + rest, Short: markdown.Section("Violations", short) + rest,
-	}
+	return full, short
 }
 
 // violationMarkdown returns a violation with its rule and the line of the rule.

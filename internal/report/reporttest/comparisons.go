@@ -9,6 +9,7 @@ import (
 	"github.com/capmon/capmon/internal/compare"
 	"github.com/capmon/capmon/internal/policy"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/waiver"
 )
 
 // Comparisons returns the cases of the golden files of comparisons.
@@ -114,7 +115,29 @@ rules:
 		use(capability.Chown, classify.Required, 1, checked(Hostile, Hostile, Hostile), unsure(Hostile)),
 		use(capability.Kill, classify.Denied, 1, checked(Hostile, Hostile, Hostile), because(Hostile)),
 	), called(Hostile, Hostile), func(r *profile.Run) { r.Incomplete = []string{Hostile} })
+	waived := func(result policy.Result, waivers string) policy.Result {
+		file, err := waiver.Parse("waivers.yaml", []byte("waivers:\n"+waivers))
+		if err != nil {
+			t.Fatal(err)
+		}
+		result.Waive(file.At(Saturday))
+		return result
+	}
 	return map[string]policy.Result{
+		"waived": waived(policy.Check(two, parse("version: 1\nrules:\n  - {name: a, deny: [NET_RAW, SYS_ADMIN], max-unused: 2}\n  - {name: b, allow: [CHOWN]}\n"), nil), `
+  - {container: web, capabilities: [NET_RAW, SYS_ADMIN], reason: it pings, owner: the web team, expires: 2099-12-31}
+  - {image: "nginx:*", capabilities: [DEFAULT], reason: "its vendor requires them", owner: ops, expires: 2026-08-31}
+`),
+		"waived-in-part": waived(policy.Check(two, parse(rules), nil), `
+  - {container: web, capabilities: [NET_RAW], reason: it pings, owner: the web team, expires: 2099-12-31}
+  - {container: web, capabilities: [SYS_ADMIN], reason: it mounts, owner: the web team, expires: 2026-07-30}
+  - {image: nginx, capabilities: [MKNOD, KILL], reason: its vendor requires them, owner: the web team, expires: 2026-08-20}
+  - {container: db, capabilities: [ALL], reason: for tests, owner: ops, expires: 2099-12-31}
+  - {container: mail, capabilities: [ALL], reason: for tests, owner: ops, expires: 2026-08-01}
+`),
+		"waived-hostile": waived(policy.Check(profile.New(hostileRun), parse("version: 1\nrules:\n  - {name: a, deny: [ALL]}\n"), nil), `
+  - {container: "*", capabilities: [ALL], reason: '"<b>" \ [a](b) {0}', owner: "=1+1", expires: 2099-12-31}
+`),
 		"passed":           policy.Check(profile.New(run(1, own)), parse("version: 1\nrules:\n  - {name: a, allow: [CHOWN]}\n"), nil),
 		"violated":         policy.Check(two, parse(rules), nil),
 		"baseline":         policy.Check(two, policy.Policy{}, &baseline),

@@ -18,6 +18,7 @@ import (
 	engine "github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/waiver"
 )
 
 var noon = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
@@ -29,15 +30,20 @@ var hostile = []string{
 }
 
 func hostileAudit() audit.Audit {
-	all := audit.Audit{Time: noon, Thresholds: audit.Thresholds{Observed: 10 * time.Minute, ObservedRisky: time.Minute, Runs: 1}, Evidence: evidence(hostile...)}
+	all := audit.Audit{Time: noon, Thresholds: audit.Thresholds{Observed: 10 * time.Minute, ObservedRisky: time.Minute, Runs: 1}, Waivers: &waiver.Review{}, Evidence: evidence(hostile...)}
+	day := waiver.Date{Time: noon.Truncate(24 * time.Hour)}
 	list := capability.Of(capability.Chown)
 	for i, text := range hostile {
 		all.Containers = append(all.Containers, &audit.ContainerResult{
-			ID: text, Name: text, Image: text, ImageID: text, User: text, Status: []findings.Status{findings.Fail, findings.Manual, findings.Pass}[i%3],
+			ID: text, Name: text, Image: text, ImageID: text, User: text, Status: []findings.Status{findings.Fail, findings.Manual, findings.Pass, findings.Waived}[i%4],
 			Grants: audit.Grants{Set: &list}, Observation: &audit.Observation{Used: list, List: list, Doubts: []string{text}}, Reasons: []string{text}, Hints: []string{text},
 			Remedy:  audit.Remedy{List: &list, Run: []string{text}, Untranslated: []string{text}, Notes: []string{text}},
 			Related: []audit.Related{{Rule: "CIS-5.5", Status: findings.Fail, Text: text}},
+			Waived:  []waiver.Cover{{Capabilities: list, Reason: waiver.Text(text), Owner: waiver.Text("owner" + text), Expires: day}},
 		})
+		all.Waivers.List = append(all.Waivers.List, &waiver.Reviewed{Waiver: waiver.Waiver{
+			Container: waiver.Pattern(text), Capabilities: waiver.Capabilities{Set: list}, Reason: waiver.Text(text), Owner: waiver.Text(text), Expires: day,
+		}})
 	}
 	return all
 }
@@ -68,9 +74,18 @@ func web() audit.Subject {
 
 func audits() map[string]audit.Audit {
 	options := audit.Options{Time: noon, Last: capability.CheckpointRestore, Evidence: evidence("web1")}
+	waived := options
+	file, err := waiver.Parse("waivers.yaml", []byte(`waivers:
+  - {container: web, capabilities: [ALL], reason: a, owner: b, expires: 2027-03-31}
+  - {image: nginx, capabilities: [NET_RAW], reason: a, owner: b, expires: 2026-07-01}
+`))
+	if err != nil {
+		panic(err)
+	}
+	waived.Waivers = file
 	return map[string]audit.Audit{
 		"hostile": hostileAudit(), "empty": {Time: noon}, "static": audit.Of([]audit.Subject{web()}, options),
-		"two": audit.Of([]audit.Subject{web(), web()}, options),
+		"waived": audit.Of([]audit.Subject{web()}, waived), "two": audit.Of([]audit.Subject{web(), web()}, options),
 	}
 }
 
@@ -112,10 +127,17 @@ func TestOSCALIsValid(t *testing.T) {
 		var parsed struct {
 			Results struct {
 				Results []struct {
+					Risks []struct {
+						UUID, Status string
+						Deadline     time.Time
+					}
 					Findings []struct {
 						Target struct {
 							Status struct{ State, Reason string }
 						}
+						Risks []struct {
+							UUID string `json:"risk-uuid"`
+						} `json:"related-risks"`
 					}
 				}
 			} `json:"assessment-results"`
@@ -125,6 +147,19 @@ func TestOSCALIsValid(t *testing.T) {
 		}
 		if name == "static" && (len(parsed.Results.Results[0].Findings) != len(audit.Rules()) || parsed.Results.Results[0].Findings[0].Target.Status.State != "not-satisfied") {
 			t.Errorf("%+v", parsed)
+		}
+		if name != "waived" {
+			continue
+		}
+		// The control is not satisfied, and somebody has approved that until the end of a day.
+		results := parsed.Results.Results[0]
+		finding := results.Findings[0]
+		if len(results.Risks) != 2 || len(finding.Risks) != 2 || finding.Target.Status.State != "not-satisfied" {
+			t.Fatalf("%+v", results)
+		}
+		approved, expired := results.Risks[0], results.Risks[1]
+		if finding.Risks[0].UUID != approved.UUID || approved.Status != "deviation-approved" || expired.Status != "open" || !approved.Deadline.Equal(time.Date(2027, 4, 1, 0, 0, 0, 0, time.UTC)) {
+			t.Errorf("%+v", results.Risks)
 		}
 	}
 }

@@ -156,3 +156,57 @@ func TestUncountedFailureIsNotAFailedTest(t *testing.T) {
 		}
 	}
 }
+
+// A waived finding is not a failure, but it is not hidden either.
+func TestWaivedFindingsAreSuppressed(t *testing.T) {
+	report := findings.Report{Rules: []findings.Rule{{ID: "r", Title: "rule"}, {ID: "waivers", Title: "waivers"}}, Waivers: true, Findings: []findings.Finding{
+		{Rule: "r", Status: findings.Waived, Subject: "ci", Image: "runner", Text: "NET_RAW is unused", Waivers: []string{"until [spring]\n", "until summer"}},
+		{Rule: "r", Status: findings.Fail, Subject: "web", Text: "NET_RAW is unused", Waivers: []string{"not for all of it"}},
+		{Rule: "waivers", Status: findings.Manual, Subject: "w.yaml:7", File: "dir/w.yaml", Line: 7, Text: "it is unused"},
+	}}
+	results := func() []*sarif.Result {
+		t.Helper()
+		var out bytes.Buffer
+		if err := findings.WriteSARIF(&out, report); err != nil {
+			t.Fatal(err)
+		}
+		log, err := sarif.FromBytes(out.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := log.Validate(); err != nil {
+			t.Error(err)
+		}
+		// In all results or in none.
+		if n := strings.Count(out.String(), `"suppressions":`); report.Waivers && n != 3 || !report.Waivers && n > 0 {
+			t.Errorf("waivers: %v, and %d results have suppressions", report.Waivers, n)
+		}
+		return log.Runs[0].Results
+	}
+	all := results()
+	if waived := all[0]; waived.Kind != "fail" || waived.Level != "note" || len(waived.Suppressions) != 2 {
+		t.Errorf("%+v", waived)
+	} else if s := waived.Suppressions[0]; *s.Kind != "external" || *s.Status != "accepted" || *s.Justification != `until [spring]\n` {
+		t.Errorf("%+v", s)
+	}
+	if failed := all[1]; failed.Kind != "fail" || failed.Level != "error" || len(failed.Suppressions) > 0 {
+		t.Errorf("%+v", failed)
+	}
+	if at := all[2].Locations[0]; *at.PhysicalLocation.ArtifactLocation.URI != "dir/w.yaml" || *at.PhysicalLocation.Region.StartLine != 7 || len(at.LogicalLocations) > 0 {
+		t.Errorf("%+v", at)
+	}
+	report.Waivers = false
+	results()
+
+	var out bytes.Buffer
+	if err := findings.WriteJUnit(&out, report); err != nil {
+		t.Fatal(err)
+	}
+	suites, err := junit.Ingest(out.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if totals := suites[0].Totals; totals.Failed != 1 || totals.Skipped != 1 || !strings.Contains(out.String(), `<skipped message="waived: NET_RAW is unused">`) {
+		t.Errorf("%+v\n%s", totals, out.String())
+	}
+}

@@ -58,3 +58,53 @@ func TestSARIFAndJUnitContainAllFindings(t *testing.T) {
 		}
 	}
 }
+
+// A waived violation is a suppressed failure in SARIF and a skipped test in JUnit. A rule is not suppressed if the
+// container also violates it without a waiver.
+func TestWaivedViolationsAreSuppressed(t *testing.T) {
+	for name, want := range map[string]struct{ failed, suppressed []string }{
+		"waived":         {[]string{"unused"}, []string{"used-NET_RAW", "denied-SYS_ADMIN", "unused"}},
+		"waived-in-part": {[]string{"denied-SYS_ADMIN", "granted", "unused", "unproved"}, []string{"used-NET_RAW"}},
+		"waived-hostile": {nil, []string{"used-CHOWN", "denied-KILL"}},
+	} {
+		result := reporttest.Checks(t)[name]
+		log, err := sarif.FromString(checkText(t, result, report.SARIF))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := log.Validate(); err != nil {
+			t.Error(err)
+		}
+		var failed, suppressed []string
+		waivers := 0
+		for _, r := range log.Runs[0].Results {
+			switch {
+			case *r.RuleID == "waivers":
+				waivers++
+			case len(r.Suppressions) > 0:
+				suppressed = append(suppressed, *r.RuleID)
+			case r.Kind == "fail":
+				failed = append(failed, *r.RuleID)
+			}
+		}
+		if diff := cmp.Diff([][]string{want.failed, want.suppressed}, [][]string{failed, suppressed}); diff != "" || waivers != len(result.Waivers.List) {
+			t.Errorf("%s: SARIF: %d waivers %s", name, waivers, diff)
+		}
+		suites, err := junit.Ingest([]byte(checkText(t, result, report.JUnit)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var inJUnit []string
+		for _, suite := range suites {
+			for _, test := range suite.Tests {
+				if test.Status == junit.StatusFailed {
+					inJUnit = append(inJUnit, test.Classname)
+				}
+			}
+		}
+		sorted := cmpopts.SortSlices(func(one, other string) bool { return one < other })
+		if diff := cmp.Diff(want.failed, inJUnit, sorted); diff != "" || (len(inJUnit) == 0) != result.Passed() {
+			t.Errorf("%s: JUnit: %s", name, diff)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"go/token"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -36,6 +37,7 @@ import (
 	"github.com/capmon/capmon/internal/sink"
 	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/internal/uses"
+	"github.com/capmon/capmon/internal/waiver"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -66,6 +68,7 @@ var described = map[string]struct {
 	"alert":   {alert.Alert{}, "A line of capmon watch --rules FILE -o json", "json"},
 	"rules":   {rules.File{}, "A file of rules, as capmon watch --rules reads it", "yaml"},
 	"message": {sink.Message{}, "A message to a webhook without preset or template", "json"},
+	"waivers": {waiver.File{}, "Waivers, as --waivers of capmon audit and capmon check reads them", "yaml"},
 	"trial":   {rules.TestResult{}, "A test of rules on profiles, as capmon rules test -o json prints it", "json"},
 }
 
@@ -85,6 +88,7 @@ func words() map[reflect.Type][]any {
 	add(all, alert.Severities()...)
 	add(all, rules.Outcomes()...)
 	add(all, rules.Granted, rules.Denied)
+	add(all, waiver.States()...)
 	add(all, rules.First, rules.Every)
 	return all
 }
@@ -117,6 +121,13 @@ func definitions() map[reflect.Type]*jsonschema.Schema {
 			Type: "array", Description: "A list of capabilities, in upper or lower case, with or without the prefix CAP_; ALL, or DEFAULT for the 14 that Docker grants by default.",
 			Items: name,
 		},
+		reflect.TypeFor[waiver.Capabilities](): {
+			Type: "array", Description: "A list of capabilities, in upper or lower case, with or without the prefix CAP_; DEFAULT for the 14 that Docker grants by default, or ALL, which also covers that a container is privileged.",
+			Items: &jsonschema.Schema{Type: "string", MinLength: &one}, MinItems: &one,
+		},
+		reflect.TypeFor[waiver.Pattern](): {Type: "string", MinLength: &one, Description: "A name or a pattern of names."},
+		reflect.TypeFor[waiver.Text]():    {Type: "string", MinLength: &one, Description: "A text in one line."},
+		reflect.TypeFor[waiver.Date]():    {Type: "string", Format: "date", Description: "A day in UTC, such as 2027-03-31."},
 		reflect.TypeFor[rules.Capabilities](): {
 			Type: "array", Description: "A list of capabilities, in upper or lower case, with or without the prefix CAP_.", Items: name, MinItems: &one,
 		},
@@ -151,7 +162,7 @@ func reference(t reflect.Type) *jsonschema.Schema {
 func generated(t *testing.T, name string) []byte {
 	t.Helper()
 	comments := make(map[string]string)
-	for _, dir := range []string{"internal/profile", "internal/compare", "internal/policy", "internal/uses", "internal/alert", "internal/rules", "internal/sink", "internal/report"} {
+	for _, dir := range []string{"internal/profile", "internal/compare", "internal/policy", "internal/uses", "internal/alert", "internal/rules", "internal/sink", "internal/waiver", "internal/report"} {
 		collectComments(t, dir, comments)
 	}
 	ours, used := definitions(), make(map[reflect.Type]bool)
@@ -515,5 +526,47 @@ func TestRulesSchemaIsAsStrictAsTheParser(t *testing.T) {
 		if err := compiled.Validate(instance(t, string(value))); (err == nil) != valid {
 			t.Errorf("schema: %s: %v", text, err)
 		}
+	}
+}
+
+// The schema allows only what waiver.Parse accepts, as far as a schema can express it: it does not require container or
+// image.
+func TestWaiversSchemaIsAsStrictAsTheParser(t *testing.T) {
+	compiled := compiled(t, "waivers")
+	for text, valid := range map[string]bool{
+		`{"container": "ci-*", "image": "runner", "capabilities": ["NET_RAW", "cap_chown", "41"], "reason": "a", "owner": "b", "expires": "2027-03-31"}`: true,
+		`{"container": "ci-*", "capabilities": ["ALL"], "reason": "a", "owner": "b", "expires": "2027-03-31"}`:                                           true,
+		`{"container": "ci-*", "capabilities": ["ALL"], "reason": "a", "owner": "b"}`:                                                                    false,
+		`{"container": "ci-*", "capabilities": ["ALL"], "reason": "a", "expires": "2027-03-31"}`:                                                         false,
+		`{"container": "ci-*", "capabilities": ["ALL"], "owner": "b", "expires": "2027-03-31"}`:                                                          false,
+		`{"container": "ci-*", "reason": "a", "owner": "b", "expires": "2027-03-31"}`:                                                                    false,
+		`{"container": "ci-*", "capabilities": [], "reason": "a", "owner": "b", "expires": "2027-03-31"}`:                                                false,
+		`{"container": "ci-*", "capabilities": [{}], "reason": "a", "owner": "b", "expires": "2027-03-31"}`:                                              false,
+		`{"container": "ci-*", "capabilities": "ALL", "reason": "a", "owner": "b", "expires": "2027-03-31"}`:                                             false,
+		`{"container": "", "capabilities": ["ALL"], "reason": "a", "owner": "b", "expires": "2027-03-31"}`:                                               false,
+		`{"container": ["ci-*"], "capabilities": ["ALL"], "reason": "a", "owner": "b", "expires": "2027-03-31"}`:                                         false,
+		`{"container": "ci-*", "capabilities": ["ALL"], "reason": "", "owner": "b", "expires": "2027-03-31"}`:                                            false,
+		`{"container": "ci-*", "capabilities": ["ALL"], "reason": "a", "owner": "b", "expires": "2027-02-29"}`:                                           false,
+		`{"container": "ci-*", "capabilities": ["ALL"], "reason": "a", "owner": "b", "expires": "soon"}`:                                                 false,
+		`{"container": "ci-*", "capabilities": ["ALL"], "reason": "a", "owner": "b", "expires": "2027-03-31", "line": 2}`:                                false,
+	} {
+		text = `{"waivers": [` + text + `]}`
+		if err := compiled.Validate(instance(t, text)); (err == nil) != valid {
+			t.Errorf("%s: %v", text, err)
+		}
+		if _, err := waiver.Parse("w", []byte(text)); (err == nil) != valid {
+			t.Errorf("the parser on %s: %v", text, err)
+		}
+	}
+	example, err := os.ReadFile("../../../examples/ci/waivers.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := yaml.YAMLToJSON(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := compiled.Validate(instance(t, string(value))); err != nil {
+		t.Error(err)
 	}
 }

@@ -22,25 +22,6 @@ func Risky() Set {
 		AuditControl, Syslog, BPF, Perfmon, CheckpointRestore)
 }
 
-// defaultCapabilities is the name of [ParseSet] for what Docker grants by default.
-const defaultCapabilities = "DEFAULT"
-
-// ParseSet reads the name of a capability like [Parse], or the name of a set, in upper or lower case: ALL for all
-// capabilities, also those that this package has no name for, and DEFAULT for [DockerDefault].
-func ParseSet(name string) (Set, error) {
-	switch strings.ToUpper(name) {
-	case allCapabilities:
-		return ^Set(0), nil
-	case defaultCapabilities:
-		return DockerDefault(), nil
-	}
-	c, err := Parse(name)
-	if err != nil {
-		return 0, err
-	}
-	return Of(c), nil
-}
-
 // Granted returns the capabilities that Docker grants for a container's settings, as TweakCapabilities in moby's
 // oci/caps/utils.go computes them:
 //

@@ -105,7 +105,7 @@ func TestMarkdownIsLimited(t *testing.T) {
 	if len(got) > markdown.Limit || strings.Count(got, "<details") != strings.Count(got, "</details>") || !strings.Contains(got, "<details") {
 		t.Errorf("%d bytes", len(got))
 	}
-	if !strings.HasSuffix(got, ": a comment has at most 65,536 characters.** To see one container, run `capmon audit NAME`. To see everything, use `-o json`.\n") {
+	if !strings.HasSuffix(got, " of 300 containers, because a comment has at most 65,536 characters.** To see one container, run `capmon audit NAME`. To see everything, use `-o json`.\n") {
 		t.Error(got[len(got)-400:])
 	}
 }

@@ -11,7 +11,7 @@ const (
 	// Limit is the size of a document in bytes. A comment on GitHub has at most 65536 characters. The difference is for
 	// what others add to the comment.
 	Limit = 60000
-	// detailsLimit is the size of the details of one container, so that one container cannot use up the document.
+	// detailsLimit is the size of the details of one of several containers, so that one cannot use up the document.
 	detailsLimit = Limit / 4
 	// tableLimit is the size of a table. It leaves most of a document to the details.
 	tableLimit = Limit * 2 / 5
@@ -64,10 +64,10 @@ func (d Details) forms() (full, short string) {
 // to see everything.
 func (d *Document) Write(out io.Writer, all string) error {
 	text := d.Head.String()
-	shortened, leftOut := 0, 0
+	limit, shortened, leftOut := max(detailsLimit, Limit/max(len(d.Details), 1)), 0, 0
 	for _, details := range d.Details {
 		full, short := details.forms()
-		switch room := min(detailsLimit, Limit-noteLimit-len(text)); {
+		switch room := min(limit, Limit-noteLimit-len(text)); {
 		case len(full) <= room:
 			text += full
 		case len(short) <= room:
@@ -88,15 +88,19 @@ func (d *Document) Write(out io.Writer, all string) error {
 func (d *Document) note(shortened, leftOut int) string {
 	var parts []string
 	if shortened > 0 {
-		parts = append(parts, fmt.Sprintf("%d shortened", shortened))
+		parts = append(parts, fmt.Sprintf("shortened for %d", shortened))
 	}
 	if leftOut > 0 {
-		parts = append(parts, fmt.Sprintf("%d left out", leftOut))
+		parts = append(parts, fmt.Sprintf("left out for %d", leftOut))
 	}
 	if len(parts) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("Of the details of all %d containers, %s: a comment has at most 65,536 characters.", len(d.Details), strings.Join(parts, ", "))
+	containers := "containers"
+	if len(d.Details) == 1 {
+		containers = "container"
+	}
+	return fmt.Sprintf("Details are %s of %d %s, because a comment has at most 65,536 characters.", strings.Join(parts, " and "), len(d.Details), containers)
 }
 
 // Paragraph returns a paragraph. The arguments are Markdown.

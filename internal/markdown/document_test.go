@@ -45,13 +45,13 @@ func TestDocumentsAreLimited(t *testing.T) {
 		note    string
 	}{
 		"fits":                  {[]Details{{Full: text("a", 100)}}, []string{"aaa"}, ""},
-		"too much evidence":     {[]Details{{Full: text("a", detailsLimit), Short: text("b", 100)}}, []string{"These details are shortened", "bbb"}, "1 shortened"},
-		"one fills its room":    {[]Details{{Full: text("a", 2*detailsLimit), Short: text("b", 2*detailsLimit)}, {Full: text("c", 10)}}, []string{"ccc"}, "1 left out"},
-		"many":                  {[]Details{{Full: text("a", detailsLimit/2), Short: "s\n\n"}, {Full: text("b", 2*detailsLimit), Short: "t\n\n"}, {Full: text("c", 2*detailsLimit), Short: text("d", 2*detailsLimit)}}, []string{"aaa", "t\n"}, "1 shortened, 1 left out"},
-		"a smaller one follows": {[]Details{{Full: text("a", detailsLimit-100)}, {Full: text("b", detailsLimit-100)}, {Full: text("c", detailsLimit-100)}, {Full: text("d", detailsLimit-100), Short: text("d", detailsLimit-200)}, {Full: text("e", 10)}}, []string{"aaa", "bbb", "ccc", "eee"}, "1 left out"},
+		"too much evidence":     {[]Details{{Full: text("a", Limit), Short: text("b", 100)}}, []string{"These details are shortened", "bbb"}, "shortened for 1 of 1 container"},
+		"one fills its room":    {[]Details{{Full: text("a", 2*detailsLimit), Short: text("b", 2*detailsLimit)}, {Full: text("c", 10)}}, []string{"ccc"}, "left out for 1 of 2 containers"},
+		"many":                  {[]Details{{Full: text("a", detailsLimit/2), Short: "s\n\n"}, {Full: text("b", 2*detailsLimit), Short: "t\n\n"}, {Full: text("c", 2*detailsLimit), Short: text("d", 2*detailsLimit)}}, []string{"aaa", "t\n"}, "shortened for 1 and left out for 1 of 3 containers"},
+		"a smaller one follows": {[]Details{{Full: text("a", detailsLimit-100)}, {Full: text("b", detailsLimit-100)}, {Full: text("c", detailsLimit-100)}, {Full: text("d", detailsLimit-100), Short: text("d", detailsLimit-200)}, {Full: text("e", 10)}}, []string{"aaa", "bbb", "ccc", "eee"}, "left out for 1 of 5 containers"},
 	} {
 		got := written(t, &Document{Details: c.details})
-		if len(got) > Limit || strings.Contains(got, "Of the details") != (c.note != "") || c.note != "" && !strings.HasSuffix(got, " containers, "+c.note+": a comment has at most 65,536 characters.** ALL\n") {
+		if len(got) > Limit || strings.Contains(got, "Details are") != (c.note != "") || c.note != "" && !strings.HasSuffix(got, "Details are "+c.note+", because a comment has at most 65,536 characters.** ALL\n") {
 			t.Errorf("%s: %d bytes: …%s", name, len(got), got[max(0, len(got)-300):])
 		}
 		if n := strings.Count(got, "</details>\n"); n != strings.Count(got, "<details>\n") {

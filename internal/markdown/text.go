@@ -12,10 +12,12 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// Limits for one text, in characters. Longer texts lose their middle.
 const (
+	// maxCode and maxText limit one text, in characters. Longer texts lose their middle.
 	maxCode = 256
 	maxText = 2000
+	// maxMark limits the mark of a code block: some parsers count at most 255 characters.
+	maxMark = 100
 )
 
 // Text returns one line of text. Text writes plain English words unchanged, and each other word as code, because GitHub
@@ -26,14 +28,20 @@ func Text(s string) string { return format(s, code, func(s string) string { retu
 // Code returns a name or another text from others as code.
 func Code(s string) string { return code(visible(s, maxCode)) }
 
-// Block returns a code block with a syntax highlighting language. The text must not be within a list. Block keeps line
-// feeds and shows other characters that are not graphic as escapes.
+// Block returns a code block with a language for syntax highlighting. It keeps line feeds and shows other characters that
+// are not graphic as escapes. The marks around the block have more backquotes than the text has in a row.
 func Block(language, s string) string {
 	s = strings.Trim(printable.Lines(s), "\n")
-	if strings.Contains(s, "```") { // could end the block; an indented block has no end mark
-		return "    " + strings.ReplaceAll(s, "\n", "\n    ") + "\n"
+	mark := "```"
+	for _, run := range backquotes.FindAllString(s, -1) {
+		if len(run) >= len(mark) {
+			mark = run + "`"
+		}
 	}
-	return "```" + language + "\n" + s + "\n```\n"
+	if len(mark) > maxMark {
+		language, s, mark = "", "capmon cannot show this text in Markdown, because it has too many backquotes in a row", "```"
+	}
+	return mark + language + "\n" + s + "\n" + mark + "\n"
 }
 
 // visible returns s as one line without characters that are not graphic, shortened to limit characters. It keeps

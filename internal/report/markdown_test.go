@@ -98,7 +98,7 @@ func TestMarkdownIsLimited(t *testing.T) {
 		if len(text) > markdown.Limit || strings.Count(text, "<details") != strings.Count(text, "</details>") || !strings.Contains(text, "<details") {
 			t.Errorf("%s: %d bytes", command, len(text))
 		}
-		if !strings.Contains(text, ": a comment has at most 65,536 characters.** To see one container, run `capmon "+command+" --container NAME`.") {
+		if !strings.Contains(text, " of 300 containers, because a comment has at most 65,536 characters.** To see one container, run `capmon "+command+" --container NAME`.") {
 			t.Errorf("%s does not say what it leaves out: %s", command, text[max(0, len(text)-400):])
 		}
 	}

@@ -41,7 +41,7 @@ func proofText(t *testing.T, p profile.Proof, format Format) string {
 }
 
 func TestTerminalOutputEscapesAllTextsOfProofs(t *testing.T) {
-	p := reporttest.HostileProof()
+	p := reporttest.HostileProof(reporttest.Hostile)
 	text := proofText(t, p, Table)
 	for _, trial := range p.Trials {
 		text += TrialResult(trial, false) + "\n"

@@ -29,9 +29,10 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require github.com/maruel/natural v1.3.0 // indirect
-
-require github.com/yuin/goldmark v1.8.7
+require (
+	github.com/maruel/natural v1.3.0 // indirect
+	github.com/yuin/goldmark v1.8.7
+)
 
 require (
 	github.com/Azure/go-ansiterm v0.0.0-20250102033503-faa5f7b0171c // indirect

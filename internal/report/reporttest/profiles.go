@@ -201,24 +201,29 @@ func Profiles() map[string]profile.Profile {
 		"proved-several-builds": withProof(profile.New(
 			changed(run(1, cat), func(r *profile.Run) { r.Container.ImageID = "sha256:00" }), run(2, uses[0])), Proof()),
 		"not-proved": withProof(profile.New(run(1, cat)), Proof(func(p *profile.Proof) { p.Works = false })),
-		"hostile": withProof(profile.New(
-			changed(run(1,
-				use(capability.Chown, classify.Required, 1, checked(Hostile, Hostile, Hostile), unsure(Hostile)),
-				use(capability.Kill, classify.Denied, 1, checked(Hostile, Hostile, Hostile), because(Hostile)),
-				use(capability.Fsetid, classify.Soft, 1, checked(Hostile, Hostile, Hostile), because(Hostile)),
-				use(capability.Setuid, classify.Class(Hostile), 1, checked(Hostile, Hostile, Hostile), because(Hostile)),
-			), called(Hostile, Hostile), func(r *profile.Run) {
-				r.Incomplete = []string{Hostile}
-				r.Observation.Recorder = profile.Recorder{Host: Hostile, Engine: Hostile, Capmon: Hostile}
-				r.Files = []profile.File{{
-					Capability: capability.Chown, Granted: true, Program: Hostile, Call: Hostile, Site: Hostile, Path: "/" + Hostile, Count: 1,
-					Found: &profile.FileInfo{Path: "/" + Hostile, Mode: Hostile}, Directory: &profile.FileInfo{Path: Hostile, Mode: Hostile, Lacks: Hostile},
-				}}
-			}),
-			changed(run(2), func(r *profile.Run) { r.Container = profile.Container{ID: Hostile} }),
-			changed(neverStarted(3), func(r *profile.Run) { r.Container = profile.Container{ID: "\x1b[1m"} }),
-		), HostileProof()),
+		"hostile":    HostileProfile(Hostile),
 	}
+}
+
+// HostileProfile returns a profile in which each text that a container can choose is this text.
+func HostileProfile(text string) profile.Profile {
+	return withProof(profile.New(
+		changed(run(1,
+			use(capability.Chown, classify.Required, 1, checked(text, text, text), unsure(text)),
+			use(capability.Kill, classify.Denied, 1, checked(text, text, text), because(text)),
+			use(capability.Fsetid, classify.Soft, 1, checked(text, text, text), because(text)),
+			use(capability.Setuid, classify.Class(text), 1, checked(text, text, text), because(text)),
+		), called(text, text), func(r *profile.Run) {
+			r.Incomplete = []string{text}
+			r.Observation.Recorder = profile.Recorder{Host: text, Engine: text, Capmon: text}
+			r.Files = []profile.File{{
+				Capability: capability.Chown, Granted: true, Program: text, Call: text, Site: text, Path: "/" + text, Count: 1,
+				Found: &profile.FileInfo{Path: "/" + text, Mode: text}, Directory: &profile.FileInfo{Path: text, Mode: text, Lacks: text},
+			}}
+		}),
+		changed(run(2), func(r *profile.Run) { r.Container = profile.Container{ID: text} }),
+		changed(neverStarted(3), func(r *profile.Run) { r.Container = profile.Container{ID: "\x1b[1m"} }),
+	), HostileProof(text))
 }
 
 // someFiles returns the files of the uses in the case "files".

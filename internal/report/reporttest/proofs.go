@@ -44,13 +44,13 @@ func Proof(changes ...func(*profile.Proof)) profile.Proof {
 
 func twice(outcome string) []string { return []string{outcome, outcome} }
 
-// HostileProof returns a proof in which each text contains escape sequences.
-func HostileProof() profile.Proof {
+// HostileProof returns a proof in which each text is this text.
+func HostileProof(text string) profile.Proof {
 	return Proof(func(p *profile.Proof) {
-		p.Container.Name, p.Container.Image, p.Reasons = Hostile, Hostile, []string{Hostile}
-		p.Members[0].Class, p.Members[0].Verdict = Hostile, Hostile
-		p.Trials[2].Outcomes, p.Trials[2].Stderr = twice(Hostile), Hostile
-		p.Trials[2].DeniedChecks[1].Program = Hostile
+		p.Container.Name, p.Container.Image, p.Reasons = text, text, []string{text}
+		p.Members[0].Class, p.Members[0].Verdict = classify.Class(text), profile.Verdict(text)
+		p.Trials[2].Outcomes, p.Trials[2].Stderr = twice(text), text
+		p.Trials[2].DeniedChecks[1].Program = text
 	})
 }
 
@@ -75,6 +75,6 @@ func Proofs() map[string]profile.Proof {
 			}
 			p.Reasons = []string{"the observed list is not enough: exit status 1"}
 		}),
-		"hostile": HostileProof(),
+		"hostile": HostileProof(Hostile),
 	}
 }

@@ -111,9 +111,9 @@ type (
 )
 
 // WriteSARIF writes SARIF 2.1.0 with a result for each finding. The kind of a result is pass, fail or, if a person must
-// review it, review. A waived finding is a suppressed failure. The texts of a rule are in the rule only, not in the results. The logical location is the
-// container. The physical location, which some services require, is its image. The properties of the run have the
-// evidence.
+// review it, review. A waived finding is a suppressed failure. The texts of a rule are in the rule only, not in the
+// results. The logical location is the container. The physical location, which some services require, is its image. The
+// properties of the run have the evidence.
 func WriteSARIF(out io.Writer, report Report) error {
 	driver := sarifDriver{Name: "capmon", Version: report.Version, InformationURI: informationURI, Language: language, Rules: []sarifRule{}}
 	index := make(map[string]int)

@@ -33,8 +33,8 @@ type Details struct {
 	Summary string
 	// Open shows the details from the start.
 	Open bool
-	// Full and Short are the content, as Markdown that ends with an empty line. Short is for details that are too long. If
-	// Short has the list of a container, it has all cautions about the list, because a list without them would mislead.
+	// Full and Short are the content, as Markdown that ends with an empty line. Short is for details that are too long.
+	// If Short has the list of a container, it has all cautions about the list: a list without them would mislead.
 	Full, Short string
 }
 
@@ -60,8 +60,8 @@ func (d Details) forms() (full, short string) {
 	return start + d.Full + end, start + shortenedHere + d.Short + end
 }
 
-// Write writes the document. It leaves out details that do not fit, and writes how many. all is a sentence that says how
-// to see everything.
+// Write writes the document. It leaves out details that do not fit, and writes how many. all is a sentence that says
+// how to see everything.
 func (d *Document) Write(out io.Writer, all string) error {
 	text := d.Head.String()
 	limit, shortened, leftOut := max(detailsLimit, Limit/max(len(d.Details), 1)), 0, 0
@@ -132,8 +132,8 @@ func List(items []string) string {
 	return "- " + strings.Join(items, "\n- ") + "\n\n"
 }
 
-// Table returns a table. The cells are Markdown in one line without |. Table leaves out the last rows if the table is too
-// long, and says how many.
+// Table returns a table. The cells are Markdown in one line without |. Table leaves out the last rows if the table is
+// too long, and says how many.
 func Table(columns []string, rows [][]string) string {
 	var out strings.Builder
 	line := func(cells []string) string { return "| " + strings.Join(cells, " | ") + " |\n" }

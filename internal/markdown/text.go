@@ -1,4 +1,4 @@
-// Package markdown writes GitHub Flavored Markdown for job summaries and for comments on pull requests. Containers choose
+// Package markdown writes GitHub Flavored Markdown for job summaries and for comments on pull requests. Others choose
 // the names of containers, images and programs. This package writes such names so that GitHub, GitLab and Gitea read
 // them as text: not as a link, an image, HTML, a mention, a command or the end of a table cell.
 package markdown
@@ -28,8 +28,8 @@ func Text(s string) string { return format(s, code, func(s string) string { retu
 // Code returns a name or another text from others as code.
 func Code(s string) string { return code(visible(s, maxCode)) }
 
-// Block returns a code block with a language for syntax highlighting. It keeps line feeds and shows other characters that
-// are not graphic as escapes. The marks around the block have more backquotes than the text has in a row.
+// Block returns a code block with a language for syntax highlighting. It keeps line feeds and shows other characters
+// that are not graphic as escapes. The marks around the block have more backquotes than the text has in a row.
 func Block(language, s string) string {
 	s = strings.Trim(printable.Lines(s), "\n")
 	mark := "```"

@@ -90,8 +90,8 @@ func (p *page) compared(c compare.ContainerComparison) {
 	}
 }
 
-// incompleteSides returns why capmon did not observe a container completely in the two profiles, and what this means for
-// the changes. It returns nothing for a container that is in one profile only.
+// incompleteSides returns why capmon did not observe a container completely in the two profiles, and what this means
+// for the changes. It returns nothing for a container that is in one profile only.
 func incompleteSides(c compare.ContainerComparison) (notes []string) {
 	if c.Before == nil || c.After == nil {
 		return nil

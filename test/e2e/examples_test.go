@@ -16,8 +16,8 @@ import (
 
 const examples = "../../examples/ci"
 
-// project is a copy of the example, with a directory for the tested capmon, for a sudo that only executes its arguments,
-// and for a gh and a curl that copy the comment to the file comment.md.
+// project is a copy of the example, with a directory for the tested capmon and for other programs: sudo only executes
+// its arguments; gh and curl copy the comment to the file comment.md.
 type project struct {
 	t    *testing.T
 	root string // the repository, which has only the example

@@ -51,6 +51,7 @@ select runs from files and from the database.`,
   capmon check --policy policy.yaml --baseline main.json branch.json
   capmon check --policy policy.yaml --waivers waivers.yaml app.json
   capmon check --policy policy.yaml -o sarif app.json
+  capmon check --policy policy.yaml -o markdown app.json >>"$GITHUB_STEP_SUMMARY"
   sudo capmon check --policy policy.yaml --since 7d`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			rules, err := flagged.policy(cmd)

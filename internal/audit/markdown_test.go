@@ -81,6 +81,9 @@ func TestMarkdownHasAllDoubts(t *testing.T) {
 		if len(c.Observation.Doubts) < 3 {
 			t.Errorf("%s: %q", name, c.Observation.Doubts)
 		}
+		if row := audit.Overview().Rows[0]; row.Certain() {
+			t.Errorf("%s: %+v is certain", name, row)
+		}
 		for _, form := range []string{write(t, audit, Markdown), c.markdown(false, true).Short} {
 			before, _, _ := strings.Cut(form, "```sh\n")
 			for _, doubt := range append(c.Observation.Doubts, c.Reasons...) {

@@ -34,8 +34,7 @@ type Details struct {
 	// Open shows the details from the start.
 	Open bool
 	// Full and Short are the content, as Markdown that ends with an empty line. Short is for details that are too long.
-	// If Short has the list of a container, it has all cautions about the list, because a list without them would
-	// mislead.
+	// If Short has the list of a container, it has all cautions about the list: a list without them would mislead.
 	Full, Short string
 }
 

@@ -1,6 +1,6 @@
-// Package markdown writes GitHub Flavored Markdown for job summaries and for comments on pull requests. Containers
-// choose the names of containers, images and programs. This package writes such names so that GitHub, GitLab and Gitea
-// read them as text: not as a link, an image, HTML, a mention, a command or the end of a table cell.
+// Package markdown writes GitHub Flavored Markdown for job summaries and for comments on pull requests. Others choose
+// the names of containers, images and programs. This package writes such names so that GitHub, GitLab and Gitea read
+// them as text: not as a link, an image, HTML, a mention, a command or the end of a table cell.
 package markdown
 
 import (

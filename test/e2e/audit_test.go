@@ -613,6 +613,19 @@ func auditFormats(t *testing.T, judge []string, containers int) {
 		t.Errorf("table:\n%s", table)
 	}
 	validOSCAL(t, write("oscal"))
+
+	document := string(write("markdown"))
+	for _, text := range []string{
+		"\n| STATUS | CONTAINER | IMAGE | GRANTED | USED | UNUSED | OBSERVED |\n", "\n| FAIL | `audit-privileged` | `bb:latest` | all ",
+		"\n<summary><code>audit-exact</code> of <code>bb:latest</code>: PASS, ", "\n**List: CHOWN**\n", "\n```sh\n# ", " --cap-drop=ALL --cap-add=CHOWN ",
+	} {
+		if !strings.Contains(document, text) {
+			t.Errorf("Markdown: %q is not in\n%s", text, document)
+		}
+	}
+	if !strings.HasPrefix(document, "**Failed: ") || strings.Count(document, "\n<details") != containers || strings.Count(document, "\n</details>\n") != containers {
+		t.Errorf("Markdown:\n%s", document)
+	}
 }
 
 // validOSCAL validates the results against NIST's schema.

@@ -16,8 +16,8 @@ import (
 
 const examples = "../../examples/ci"
 
-// project is a copy of the example, with a directory for the tested capmon and for a sudo that only executes its
-// arguments.
+// project is a copy of the example, with a directory for the tested capmon and for other programs: sudo only executes
+// its arguments; gh and curl copy the comment to the file comment.md.
 type project struct {
 	t    *testing.T
 	root string // the repository, which has only the example
@@ -34,6 +34,8 @@ func newProject(t *testing.T) project {
 		os.Mkdir(filepath.Join(root, "bin"), 0o755),
 		os.Symlink(binary, filepath.Join(root, "bin", "capmon")),
 		os.WriteFile(filepath.Join(root, "bin", "sudo"), []byte("#!/bin/sh\nwhile case $1 in -*) ;; *) false ;; esac; do shift; done\nexec \"$@\"\n"), 0o755),
+		os.WriteFile(filepath.Join(root, "bin", "gh"), []byte("#!/bin/sh\nwhile test \"$1\" != --body-file; do shift; done\ncp \"$2\" "+root+"/comment.md\n"), 0o755),
+		os.WriteFile(filepath.Join(root, "bin", "curl"), []byte("#!/bin/sh\nfor word; do case $word in body@*) cp \"${word#body@}\" "+root+"/comment.md ;; esac; done\n"), 0o755),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +79,20 @@ func (p project) edit(file, before, after string) {
 func (p project) needMore() {
 	p.edit("compose.yaml", "exec httpd", "ping -c1 127.0.0.1 && exec httpd")
 	p.edit("compose.yaml", "cap_add: [CHOWN,", "cap_add: [NET_RAW, CHOWN,")
+}
+
+// commented verifies the comment on the pull request.
+func (p project) commented(texts ...string) {
+	p.t.Helper()
+	comment := contents(p.t, filepath.Join(p.root, "comment.md"))
+	if !strings.HasPrefix(comment, "**Failed: 1 of 2 containers violates a rule**\n") {
+		p.t.Errorf("the comment is\n%s", comment)
+	}
+	for _, text := range texts {
+		if !strings.Contains(comment, text) {
+			p.t.Errorf("%q is not in the comment\n%s", text, comment)
+		}
+	}
 }
 
 // approve makes the new profile the baseline.
@@ -152,9 +168,16 @@ func TestGitHubWorkflowFailsOnNewNeeds(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d\n%s", name, code, want, out)
 		}
 	}
-	if text := contents(t, p.root+"/summary.md"); !strings.Contains(text, "```diff\ncontainer web  bb:latest") || !strings.Contains(text, "\n+  NET_RAW     NEW ") || !strings.HasSuffix(text, "NEW: web NET_RAW\n```\n") {
-		t.Errorf("the summary is\n%s", text)
+	for _, text := range []string{"**Failed: 1 of 2 containers violates a rule**\n", "-web-1` | `bb:latest` | ", "**New capabilities in 1 of 2 containers**\n", "\n- NET_RAW: NEW (granted: no → yes)\n"} {
+		if summary := contents(t, p.root+"/summary.md"); !strings.Contains(summary, text) {
+			t.Errorf("%q is not in the summary\n%s", text, summary)
+		}
 	}
+	commenting := w.Jobs["comment"].Steps
+	if code, out := p.run("PULL_REQUEST=1 GITHUB_REPOSITORY=a/b; "+commenting[len(commenting)-1].Run, p.path("")); code != 0 {
+		t.Errorf("the comment: exit code %d\n%s", code, out)
+	}
+	p.commented("rule `no capabilities to escape`, `policy.yaml:", "NET_RAW is needed")
 	log, err := sarif.FromString(contents(t, p.path("capabilities.sarif")))
 	if err != nil || log.Validate() != nil {
 		t.Fatal(err, log.Validate())
@@ -177,6 +200,8 @@ func TestGitLabJobFailsOnNewNeeds(t *testing.T) {
 		Script    []string
 		After     []string `yaml:"after_script"`
 		Variables map[string]string
+		Needs     []string
+		Rules     []map[string]string
 		Artifacts struct {
 			When    string
 			Paths   []string
@@ -205,6 +230,10 @@ func TestGitLabJobFailsOnNewNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if code, out := p.run("CAPMON_NOTE_TOKEN=x CI_API_V4_URL=x CI_PROJECT_ID=1 CI_OPEN_MERGE_REQUESTS=a/b!1\n"+strings.Join(jobs["capabilities-note"].Script, "\n"), p.root); code != 0 {
+		t.Errorf("the note: exit code %d\n%s", code, out)
+	}
+	p.commented("rule `no capabilities to escape`, `policy.yaml:")
 	if code, out := p.run(strings.Join(job.After, "\n"), p.root); code != 0 {
 		t.Errorf("afterwards: exit code %d\n%s", code, out)
 	}

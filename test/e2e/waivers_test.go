@@ -116,7 +116,14 @@ func TestAuditWithWaivers(t *testing.T) {
 			if audit.Waivers.File != file || len(audit.Waivers.List) != len(test.waivers) {
 				t.Errorf("%+v", audit.Waivers)
 			}
-			total := fmt.Sprintf("CIS 5.4: %d fail, 0 manual, %d waived, 1 pass, of 5 containers\n", failed, waived)
+			total := "CIS 5.4, 5 containers: "
+			if failed > 0 {
+				total += fmt.Sprintf("%d fail, ", failed)
+			}
+			if waived > 0 {
+				total += fmt.Sprintf("%d waived, ", waived)
+			}
+			total += "1 pass\n"
 			expected(t, test.code, arguments, total, "waivers in "+file, "accepted by the team: it must")
 			suppressed, failures := waivedByOthers(t, test.code, arguments...)
 			if suppressed != waived || failures != failed {

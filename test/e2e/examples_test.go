@@ -162,7 +162,7 @@ func TestGitHubWorkflowFailsOnNewNeeds(t *testing.T) {
 	p.needMore()
 	codes, out := p.job(w)
 	for name, want := range map[string]int{
-		"Profile the tests": exitDone, "Check against the policy": exitFindings, "Compare with what is approved": exitFindings, "Write the findings for code scanning": exitDone,
+		"Profile the tests": exitDone, "Check against the policy": exitFindings, "Compare with what is approved": exitFindings, "Write the findings for code scanning and for the comment": exitDone,
 	} {
 		if code, ran := codes[name]; !ran || code != want {
 			t.Errorf("%s: exit code %d, want %d\n%s", name, code, want, out)

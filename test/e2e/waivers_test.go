@@ -129,7 +129,11 @@ func TestAuditWithWaivers(t *testing.T) {
 			if suppressed != waived || failures != failed {
 				t.Errorf("%d suppressed and %d failed results in SARIF, want %d and %d", suppressed, failures, waived, failed)
 			}
-			validOSCAL(t, []byte(expected(t, test.code, append(arguments, "-o", "oscal"), `"deadline"`).stdout))
+			oscal := expected(t, test.code, append(arguments, "-o", "oscal")).stdout
+			validOSCAL(t, []byte(oscal))
+			if dated := strings.Contains(oscal, `"deadline"`); dated != (waived > 0 || test.name == "expired") {
+				t.Errorf("%d waived, but a deadline in OSCAL: %v", waived, dated)
+			}
 			expected(t, test.code, append(arguments, "-o", "html"), "<h1>Waivers</h1>")
 			expected(t, test.code, append(arguments, "-o", "csv"), "accepted by the team: it must")
 		})

@@ -71,7 +71,7 @@ func (e evidence) observation() *Observation {
 		return nil
 	}
 	return &Observation{
-		Seconds: s.Observed.Seconds(), Runs: s.Runs, Starts: s.Starts, Stops: s.Stops, Since: s.Since, Used: s.Needs(), List: s.List(), Unused: e.unused(),
+		Seconds: s.Observed.Seconds(), Runs: s.Runs, Starts: s.Starts, Stops: s.Stops, Since: s.Since, Used: s.Needs(), List: s.List(), Unused: e.unused(), Certain: e.certainlyUnused(),
 		Proved: e.proved(), Minimal: e.minimal(), Doubts: append([]string{}, e.doubts()...),
 	}
 }

@@ -3,6 +3,7 @@ package overview
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -52,14 +53,53 @@ type Row struct {
 	// Used has the capabilities that the container needs as far as capmon knows. Unused has the granted ones that it did
 	// not use or, with a proof, does not need. Denied has those that it tried to use.
 	Used, Unused, Denied capability.Set
+	// Doubtful are members of Unused that the container may need although capmon did not see their use.
+	Doubtful capability.Set
 
 	// Observed is how long capmon saw the workload run, in Runs runs. Runs is 0 if capmon never observed the container.
 	Observed time.Duration
 	Runs     int
+
+	// Positions are the positions of the row's containers in [Overview.Containers].
+	Positions []int
 }
 
 // Certain reports whether Unused is certain. Otherwise capmon only did not see the uses.
-func (r Row) Certain() bool { return r.Status != Unsure && r.Status != Manual }
+func (r Row) Certain() bool { return r.Doubtful.Empty() && r.Status != Unsure && r.Status != Manual }
+
+// CertainlyUnused returns the members of Unused for which the observation is sufficient.
+func (r Row) CertainlyUnused() capability.Set {
+	if r.Status == Unsure || r.Status == Manual {
+		return 0
+	}
+	return r.Unused.Minus(r.Doubtful)
+}
+
+// Grave reports whether an operator has to do something about the container.
+func (r Row) Grave() bool { return slices.Contains([]Status{Fail, Manual, Unused, Unsure}, r.Status) }
+
+// Why returns a clause that says what is grave about a row.
+func (r Row) Why() string {
+	switch {
+	case r.Granted == nil:
+		return "its grants are not known"
+	case r.Privileged && r.Runs == 0:
+		return fmt.Sprintf("it is privileged: it has all %d capabilities", r.Granted.Len())
+	case r.Privileged:
+		return fmt.Sprintf("it is privileged: it has all %d capabilities, and capmon saw %d in use", r.Granted.Len(), r.Used.Len())
+	case r.Runs == 0:
+		return "capmon has never observed its workload"
+	case !r.Certain() && r.Unused.Empty():
+		return "the observation is not sufficient"
+	case !r.Certain():
+		return fmt.Sprintf("capmon did not see %d of its %d capabilities in use, but the observation is not sufficient", r.Unused.Len(), r.Granted.Len())
+	}
+	why := fmt.Sprintf("it does not use %d of its %d capabilities", r.Unused.Len(), r.Granted.Len())
+	if worst := r.Unused.Intersect(capability.Risky().With(capability.NetRaw)); !worst.Empty() {
+		why += ", " + Gravest(worst)[0].String() + " among them"
+	}
+	return why
+}
 
 // Order compares two rows for a sorted list: first the gravest row, then by title, so that web-2 comes before web-10.
 func Order(one, other Row) int {
@@ -103,7 +143,6 @@ func group(rows []Row) []Row {
 	for _, row := range rows {
 		at := slices.IndexFunc(groups, func(g Row) bool { return joins(g, row) })
 		if at < 0 {
-			row.Members = []string{row.Title}
 			groups = append(groups, row)
 			continue
 		}
@@ -129,10 +168,12 @@ func joins(group, row Row) bool {
 
 func join(group, row Row) Row {
 	group.Members = append(group.Members, row.Title)
+	group.Positions = append(group.Positions, row.Positions...)
 	slices.SortStableFunc(group.Members, CompareNames)
 	group.Title = group.Members[0]
 	group.Used, group.Denied = group.Used.Union(row.Used), group.Denied.Union(row.Denied)
 	group.Unused = group.Unused.Intersect(row.Unused)
+	group.Doubtful = group.Doubtful.Union(row.Doubtful).Intersect(group.Unused)
 	group.Observed, group.Runs = group.Observed+row.Observed, group.Runs+row.Runs
 	return group
 }
@@ -156,10 +197,18 @@ type Totals struct {
 type Overview struct {
 	Rows   []Row
 	Totals Totals
+	// Containers has a row for each container, in the order of the containers of the profile or audit.
+	Containers []Row
 }
 
 // New returns the overview of containers: rows has one row for each.
-func New(rows []Row) Overview { return Overview{Rows: group(rows), Totals: sum(rows)} }
+func New(rows []Row) Overview {
+	rows = slices.Clone(rows)
+	for i := range rows {
+		rows[i].Members, rows[i].Positions = []string{rows[i].Title}, []int{i}
+	}
+	return Overview{Rows: group(rows), Totals: sum(rows), Containers: rows}
+}
 
 func sum(rows []Row) Totals {
 	t := Totals{Containers: len(rows), Status: make(map[Status]int)}
@@ -172,12 +221,10 @@ func sum(rows []Row) Totals {
 			t.Granted += row.Granted.Len()
 			t.Used += row.Granted.Intersect(row.Used).Len()
 		}
-		if !row.Certain() {
-			t.Unseen += row.Unused.Len()
-			continue
-		}
-		t.Unused += row.Unused.Len()
-		if row.Unused.Has(capability.NetRaw) {
+		unused := row.CertainlyUnused()
+		t.Unused += unused.Len()
+		t.Unseen += row.Unused.Minus(unused).Len()
+		if unused.Has(capability.NetRaw) {
 			t.NetRawUnused++
 		}
 	}

@@ -13,12 +13,13 @@ func OfProfile(p profile.Profile) Overview { return OfSummaries(profile.Summarie
 func OfSummaries(summaries []profile.Summary) Overview {
 	rows := make([]Row, 0, len(summaries))
 	for _, s := range summaries {
-		rows = append(rows, rowOf(s))
+		rows = append(rows, Of(s))
 	}
 	return New(rows)
 }
 
-func rowOf(s profile.Summary) Row {
+// Of returns the row of a container.
+func Of(s profile.Summary) Row {
 	row := Row{
 		Title: s.Container.Title(), Image: s.Container.Image, Privileged: s.Grants.Privileged,
 		Used: s.Needs(), Denied: s.Denied(), Observed: s.Observed, Runs: s.Runs,
@@ -34,6 +35,9 @@ func rowOf(s profile.Summary) Row {
 		row.Used = s.List()
 	}
 	row.Status = statusOf(s, row)
+	if row.Status == Unsure {
+		row.Doubtful = row.Unused
+	}
 	row.Replica = Replica(s.Container, row)
 	return row
 }

@@ -16,12 +16,18 @@ import (
 // Notes returns the cautions about a container's list, the most severe first, and then the alternatives to its
 // capabilities. The texts are safe for a terminal.
 func Notes(s profile.Summary) []string {
+	notes := Cautions(s)
 	makePrintable(&s)
-	notes := cautions(s)
 	for _, alternative := range alternatives.Of(s) {
 		notes = append(notes, alternative.String())
 	}
 	return notes
+}
+
+// Cautions returns the cautions about a container's list, the most severe first. The texts are safe for a terminal.
+func Cautions(s profile.Summary) []string {
+	makePrintable(&s)
+	return cautions(s)
 }
 
 // cautions returns the facts that a reader must know before relying on the list, the most severe first.

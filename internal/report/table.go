@@ -67,8 +67,8 @@ func (p *page) container(s profile.Summary) {
 		p.others(s)
 	}
 	if s.Started {
-		p.line("  %s", verdict(s))
-		if text := proofSummary(s); text != "" {
+		p.line("  %s", Verdict(s))
+		if text := ProofSummary(s); text != "" {
 			p.line("  %s", text)
 		}
 		for _, alternative := range alternatives.Of(s) {
@@ -215,9 +215,9 @@ func (p *page) uses(t table.Writer, c capability.Capability, word string, uses [
 			return
 		}
 		if i == 0 {
-			t.AppendRow(table.Row{c.String(), word, total(uses), describe(use)})
+			t.AppendRow(table.Row{c.String(), word, total(uses), Describe(use)})
 		} else {
-			t.AppendRow(table.Row{"", "", "", describe(use)})
+			t.AppendRow(table.Row{"", "", "", Describe(use)})
 		}
 	}
 }
@@ -261,8 +261,8 @@ func total(uses []profile.UsePattern) (sum uint64) {
 	return sum
 }
 
-// describe returns the program, the system call and the call site of a use, with its reason or why it is unsure.
-func describe(use profile.UsePattern) string {
+// Describe returns the program, the system call and the call site of a use, with its reason or why it is unsure.
+func Describe(use profile.UsePattern) string {
 	s := programOf(use)
 	if use.Call != "" {
 		s += "  " + use.Call
@@ -297,7 +297,8 @@ func programOf(use profile.UsePattern) string {
 	return use.Program
 }
 
-func verdict(s profile.Summary) string {
+// Verdict returns how many granted capabilities the container never used, for CIS 5.4.
+func Verdict(s profile.Summary) string {
 	unused, known := s.Unused()
 	if !known {
 		return "CIS 5.4: the grants are not known"

@@ -27,8 +27,10 @@ type LabeledContainer struct {
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./@-]*$`)
 
 // Containers returns the containers of a profile, in the order of their start.
-func Containers(p profile.Profile) []LabeledContainer {
-	summaries := profile.Summaries(p)
+func Containers(p profile.Profile) []LabeledContainer { return Labeled(profile.Summaries(p)) }
+
+// Labeled gives labels to the containers of a profile.
+func Labeled(summaries []profile.Summary) []LabeledContainer {
 	titles, images := make(map[string]int), make(map[string]int)
 	for _, s := range summaries {
 		titles[s.Container.Title()]++

@@ -77,6 +77,16 @@ type ContainerResult struct {
 	Related []Related `json:"related"`
 }
 
+// Identity returns what identifies the container.
+func (c *ContainerResult) Identity() profile.Container {
+	return profile.Container{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.labels, User: c.User}
+}
+
+// OfItsBuild reports whether the observation may be of the container's build of its image.
+func (c *ContainerResult) OfItsBuild() bool {
+	return c.Summary != nil && (c.Summary.Container.ImageID == "" || c.Summary.Container.ImageID == c.ImageID)
+}
+
 // Grants describes the capabilities that a container is granted.
 type Grants struct {
 	// Set is the granted set; nil if it is unknown.

@@ -33,13 +33,7 @@ type evidence struct {
 }
 
 // observed reports whether capmon knows anything about the needs of this container.
-func (e evidence) observed() bool { return e.summary != nil && e.summary.Started && e.sameImage() }
-
-// sameImage reports whether the observation may be of the container's build of its image. Another build may have other
-// needs.
-func (e evidence) sameImage() bool {
-	return e.summary.Container.ImageID == "" || e.summary.Container.ImageID == e.container.ImageID
-}
+func (e evidence) observed() bool { return e.summary != nil && e.summary.Started && e.container.OfItsBuild() }
 
 func (e evidence) proved() bool { return e.observed() && e.summary.Proved() }
 
@@ -219,7 +213,7 @@ func (e evidence) gaps() []string {
 		return []string{"capmon has never observed it"}
 	case !s.Started:
 		return []string{"capmon saw only the runtime setup of the container, not its workload"}
-	case !e.sameImage():
+	case !e.container.OfItsBuild():
 		return []string{"the observation is of another build of its image"}
 	}
 	var gaps []string

@@ -83,22 +83,35 @@ func (p *page) compared(c compare.ContainerComparison) {
 	if !c.Withdrawn.Empty() {
 		p.line("  granted only before: %s", c.Withdrawn.Text())
 	}
-	if c.After == nil || c.Before == nil {
-		return
+	for _, note := range doubts(c) {
+		p.line("  %s %s", p.mark("note:", text.FgYellow), note)
 	}
-	p.observed("in the earlier profile", "what is new may have been needed before: ", hasChange(c, compare.New), c.NewUnsure)
-	p.observed("in the later profile", "what is gone may still be needed: ", hasChange(c, compare.Gone), c.GoneUnsure)
 }
 
-// observed adds a note for each reason why capmon did not observe a container completely in one of the profiles. when
-// names the profile. meaning is the consequence of the reasons, if there are changes.
-func (p *page) observed(when, meaning string, changed bool, reasons []string) {
+// Doubts returns why the comparison of a container is not certain: what looks new may have been needed before, and what
+// looks gone may still be needed. The texts are safe for a terminal.
+func Doubts(c compare.ContainerComparison) []string { return doubts(makeComparedPrintable(c)) }
+
+func doubts(c compare.ContainerComparison) []string {
+	if c.After == nil || c.Before == nil {
+		return nil
+	}
+	return slices.Concat(
+		observedNotes("in the earlier profile", "what is new may have been needed before: ", hasChange(c, compare.New), c.NewUnsure),
+		observedNotes("in the later profile", "what is gone may still be needed: ", hasChange(c, compare.Gone), c.GoneUnsure))
+}
+
+// observedNotes returns a note for each reason why capmon did not observe a container completely in one of the profiles.
+// when names the profile. meaning is the consequence of the reasons, if there are changes.
+func observedNotes(when, meaning string, changed bool, reasons []string) []string {
 	if !changed {
 		meaning = ""
 	}
+	var notes []string
 	for _, reason := range reasons {
-		p.line("  %s %s%s, %s", p.mark("note:", text.FgYellow), meaning, when, reason)
+		notes = append(notes, fmt.Sprintf("%s%s, %s", meaning, when, reason))
 	}
+	return notes
 }
 
 func hasChange(c compare.ContainerComparison, change compare.Change) bool {
@@ -179,8 +192,8 @@ func (p *page) changes(c compare.ContainerComparison) string {
 	return t.Render()
 }
 
-// ChangeRow is a pattern of use that is new, gone or changed. Only the first row of a capability has the name of the
-// capability, the change of the need and the grants.
+// ChangeRow is a pattern of use that is new, gone or changed. Only the first row of a capability has the capability's
+// name and the change of the need.
 type ChangeRow struct {
 	Change                        compare.Change
 	Capability, Word, Granted, By string

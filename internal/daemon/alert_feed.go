@@ -99,8 +99,8 @@ func (s *AlertSubscription) add(one alert.Alert) {
 func (s *AlertSubscription) Ready() <-chan struct{} { return s.ready }
 
 // Take removes and returns at most n waiting alerts: one of each container in turn. If alerts of a container did not
-// fit, an alert reports their number. more reports whether further alerts wait.
-func (s *AlertSubscription) Take(n int) (all []alert.Alert, more bool) {
+// fit, an alert reports their number.
+func (s *AlertSubscription) Take(n int) (all []alert.Alert) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, d := range s.room.Notices() {
@@ -117,7 +117,7 @@ func (s *AlertSubscription) Take(n int) (all []alert.Alert, more bool) {
 		s.room.Release(one.Origin().Key, 1)
 		all = append(all, one)
 	}
-	return all, s.waiting.Len() > 0
+	return all
 }
 
 // Close ends the subscription.

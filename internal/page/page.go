@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	_ "embed" // for the page's template, style sheet and script
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"io"
@@ -42,6 +43,8 @@ type Page struct {
 	Containers []Container `json:"containers"`
 	// About explains the rule that the page is about.
 	About []Block `json:"-"`
+	// Live is set if the page is connected to capmon serve.
+	Live *Live `json:"-"`
 }
 
 // Figure is a number at the top of the page.
@@ -166,6 +169,8 @@ var (
 	styleText string
 	//go:embed page.mjs
 	scriptText string
+	//go:embed live.mjs
+	liveScriptText string
 )
 
 // detailsInHTML is the largest number of containers whose details are in the HTML. The details of more containers are
@@ -191,13 +196,28 @@ func (p Page) link(r Row) string {
 
 // Policy returns the Content-Security-Policy of the page: the browser runs only the page's script, applies only the
 // page's style sheet, and loads nothing.
-func Policy() string {
-	return fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; base-uri 'none'; form-action 'none'", hash(scriptText), hash(styleText))
+func Policy() string { return policy(hash(scriptText)) }
+
+func policy(scripts string) string {
+	return fmt.Sprintf("default-src 'none'; script-src %s; style-src %s; base-uri 'none'; form-action 'none'", scripts, hash(styleText))
 }
 
 func hash(text string) string {
 	sum := sha256.Sum256([]byte(text))
-	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+func script(text string) template.HTML {
+	return template.HTML(`<script type="module">` + text + "</script>")
+}
+
+// JSON returns the value that the script of the page shows.
+func JSON(p Page) ([]byte, error) {
+	data, err := encode(p)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(data)
 }
 
 // Write writes the page as HTML.
@@ -206,12 +226,16 @@ func Write(out io.Writer, p Page) error {
 	if err != nil {
 		return err
 	}
+	policy, scripts := Policy(), script(scriptText)
+	if p.Live != nil {
+		policy, scripts = LivePolicy(), scripts+script(liveScriptText)
+	}
 	var text bytes.Buffer
 	err = pageTemplate.Execute(&text, map[string]any{
-		"Page": p, "Data": data, "Policy": Policy(),
+		"Page": p, "Data": data, "Policy": policy,
 		// These texts are part of capmon. The policy requires that not one byte of them changes.
 		"Style":  template.HTML("<style>" + styleText + "</style>"),
-		"Script": template.HTML(`<script type="module">` + scriptText + "</script>"),
+		"Script": scripts,
 		"Many":   len(p.Views) > 0 && len(p.Views[0].Rows) > manyRows, "WithDetails": len(p.Containers) <= detailsInHTML,
 	})
 	if err != nil {

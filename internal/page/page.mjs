@@ -346,7 +346,7 @@ function showDialog() {
 		return;
 	}
 	byId("dialog-title").textContent = container >= 0 ? page.containers[container].title : line.row.title;
-	byId("dialog-body").replaceChildren(...(container >= 0 ? details(container, "h3", true) : [members(line.row)]));
+	update(byId("dialog-body"), container >= 0 ? details(container, "h3", true) : [members(line.row)]);
 	if (!dialog.open) dialog.showModal();
 	dialog.scrollTop = 0;
 	for (const row of byId("dialog-body").querySelectorAll("tbody tr")) {
@@ -413,6 +413,52 @@ function render(value) {
 	byId("made").textContent = page.made;
 	showHeadings();
 	show();
+}
+
+// ---- Another value in place of the present one, while someone reads
+
+/** Returns a function that finds an element again after the page has shown another value. */
+function placeOf(element) {
+	const cell = element.closest("#grid th, #grid td");
+	const region = element.closest("#dialog-body, #advice");
+	if (cell) {
+		const key = viewLines().find((line) => line.element === cell.closest("tr"))?.row.key;
+		const column = columnNames()[cell.cellIndex];
+		return () => {
+			const row = key === undefined ? headings() : [...(viewLines().find((line) => line.row.key === key)?.element.cells ?? headings())];
+			return row[Math.max(columnNames().indexOf(column), 0)];
+		};
+	}
+	if (region) {
+		const all = () => [...region.querySelectorAll("a, button, select, [tabindex]")];
+		const index = all().indexOf(element);
+		return () => all()[index];
+	}
+	return () => element;
+}
+
+const columnNames = () => ["Container", "Status", ...page.fields.map((field) => field.name), ...page.capabilities];
+
+/** Shows another value. What the reader chose, the focus and the scroll positions stay. */
+function replace(value) {
+	const focus = placeOf(document.activeElement);
+	const inGrid = byId("grid").contains(document.activeElement);
+	const reached = placeOf(current);
+	const scrolled = [document.documentElement, byId("grid"), byId("dialog")].map((element) => ({ element, left: element.scrollLeft, top: element.scrollTop }));
+	render(value);
+	reach(reached());
+	if (!document.activeElement || document.activeElement === document.body || byId("dialog").open) {
+		const element = focus();
+		(inGrid ? focusable(element) : element)?.focus({ preventScroll: true });
+	}
+	for (const { element, left, top } of scrolled) element.scrollTo({ left, top, behavior: "instant" });
+}
+
+/** Replaces those children of an element that change, so that a selection in the others stays. */
+function update(parent, children) {
+	const before = [...parent.children];
+	if (before.length !== children.length) parent.replaceChildren(...children);
+	else children.forEach((child, i) => before[i].isEqualNode(child) || before[i].replaceWith(child));
 }
 
 /** Puts the details of the containers that the matrix shows on the paper. */
@@ -492,7 +538,7 @@ function start() {
 		byId("q").focus();
 		byId("q").select();
 	});
-	document.addEventListener("capmon-data", (event) => render(event.detail));
+	document.addEventListener("capmon-data", (event) => replace(event.detail));
 }
 
 /** Takes the rows of the first view from the HTML. */

@@ -79,6 +79,14 @@ func TestResponsesAreAsDescribed(t *testing.T) {
 		want   int
 		says   string
 	}{
+		{apitest.Working(), "", "/", "", 200, "<!DOCTYPE html>"},
+		{apitest.Working(), "", "/", "container=nothing", 200, "<!DOCTYPE html>"},
+		{broken, "", "/", "", 503, "no room"},
+		{much, "", "/", "", 422, "narrow it with container"},
+		{apitest.Working(), "", "/", "images=a", 400, `unknown parameter \"images\"`},
+		{apitest.Working(), "", "/api/v1/events", "images=a", 400, `unknown parameter \"images\"`},
+		{apitest.Working(), "0123456789abcdef", "/", "", 401, "as the password of HTTP Basic"},
+		{apitest.Working(), "0123456789abcdef", "/api/v1/events", "", 401, "Authorization: Bearer"},
 		{apitest.Working(), "", "/healthz", "", 200, "ok\n"},
 		{apitest.Working(), "", "/readyz", "", 200, "ready\n"},
 		{stale, "", "/readyz", "", 503, "nothing was saved since 2026-08-01"},

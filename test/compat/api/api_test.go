@@ -28,6 +28,8 @@ func handlerOf(source api.Source, token string) http.Handler {
 	return api.Handler(source, prometheus.NewRegistry(), api.Options{Token: token, Stale: time.Hour, Settled: time.Minute, Version: "1", Log: zap.NewNop()})
 }
 
+func init() { openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.RegisteredBodyDecoder("text/plain")) }
+
 // description returns openapi.json after validating it.
 func description(t testing.TB) *openapi3.T {
 	t.Helper()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/printable"
 )
 
 // MaxAlerts is the maximum number of alerts in a page.
@@ -39,7 +40,8 @@ func NewLive(alerts []alert.Alert) *Live {
 			container = c.Title()
 		}
 		live.Alerts = append(live.Alerts, Alert{name(a.ID), name(a.Origin().Key), []string{
-			a.Time.UTC().Format(time.DateTime + " MST"), name(string(a.Severity)), name(container), capability, name(a.Use.Process.Name()), name(a.Summary),
+			a.Time.UTC().Format(time.DateTime + " MST"), name(string(a.Severity)), name(container), capability, name(a.Use.Process.Name()),
+			shorten(printable.Lines(a.Summary), maxText), // already safe, so the backslashes stay
 		}})
 	}
 	return live

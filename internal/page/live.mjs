@@ -59,7 +59,7 @@ function connect() {
 		document.dispatchEvent(new CustomEvent("capmon-data", { detail: JSON.parse(event.data) }));
 	});
 	source.addEventListener("problem", (event) => {
-		problem = safe(JSON.parse(event.data).detail);
+		problem = safeLine(JSON.parse(event.data).detail);
 		connected();
 	});
 	source.addEventListener("alert", (event) => {
@@ -75,17 +75,38 @@ function connect() {
 
 // ---- Alerts
 
-/** Returns a text of others in a form that is safe to display, as package printable does. */
-function safe(text) {
-	const short = text.length > maxText ? text.slice(0, maxText) + "…" : text;
-	return short.replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]/gu, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
+const escapes = { "\x07": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", "\\": "\\\\" };
+
+function escaped(character) {
+	const hex = (digits) => character.codePointAt(0).toString(16).padStart(digits, "0");
+	if (character in escapes) return escapes[character];
+	if (/[\0-\x1f\x7f]/.test(character)) return "\\x" + hex(2);
+	return character.length > 1 ? "\\U" + hex(8) : "\\u" + hex(4);
 }
+
+/** Returns a text of others in a form that is safe to display, as printable.Text does. */
+function safe(text) {
+	return shorten(text).replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]|\\/gu, escaped);
+}
+
+/** Is like safe, for a text that capmon has made safe. The backslashes stay. */
+function safeLine(text) {
+	return shorten(text).replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]/gu, escaped);
+}
+
+const shorten = (text) => (text.length > maxText ? text.slice(0, maxText) + "…" : text);
 
 /** Returns the name of a container for people, as ContainerRef.Title does. */
 function title(container) {
 	const short = container.id?.slice(0, 12);
 	if (container.unconfirmed && short) return short + "-unconfirmed";
 	return container.name || short || "";
+}
+
+function cell(text) {
+	const element = document.createElement("td");
+	element.textContent = text;
+	return element;
 }
 
 function row(alert) {
@@ -97,12 +118,8 @@ function row(alert) {
 	element.dataset.origin = own ? "capmon" : safe(container.id ?? "");
 	element.append(...[
 		new Date(alert.time).toISOString().replace("T", " ").replace(/\..*/, " UTC"), alert.severity, title(container),
-		own ? "" : alert.use?.capability ?? "", process.others ? "others" : process.program ?? "", alert.summary,
-	].map((text) => {
-		const cell = document.createElement("td");
-		cell.textContent = safe(text);
-		return cell;
-	}));
+		own ? "" : alert.use?.capability ?? "", process.others ? "others" : process.program ?? "",
+	].map((text) => cell(safe(text))), cell(safeLine(alert.summary)));
 	return element;
 }
 

@@ -50,7 +50,7 @@ function connect() {
 	clearTimeout(retry);
 	retry = undefined;
 	heard = Date.now();
-	source = new EventSource("api/v1/events" + location.search);
+	source = new EventSource(location.origin + location.pathname + "api/v1/events" + location.search); // without a password
 	source.addEventListener("open", connected);
 	source.addEventListener("heartbeat", connected);
 	source.addEventListener("page", (event) => {

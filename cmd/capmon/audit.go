@@ -16,6 +16,7 @@ import (
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/page"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/store"
@@ -59,12 +60,13 @@ The exit code is 1 if a container fails.`,
 		Example: `  sudo capmon audit
   sudo capmon audit --for 10m
   capmon audit --profile web.json web
-  capmon audit --static -o sarif >capmon.sarif`,
+  capmon audit --static -o sarif >capmon.sarif
+  sudo capmon audit -o html >audit.html`,
 		RunE:              a.run,
 		ValidArgsFunction: completeContainers,
 	}
 	flags := cmd.Flags()
-	registerOutput(flags, &a.format, audit.Formats()...)
+	registerOutput(flags, &a.format, append(audit.Formats(), htmlFormat)...)
 	flags.StringArrayVar(&a.files, "profile", nil, "read what the containers use from the profile in this `FILE`; may be repeated")
 	registerDB(flags, &a.input.db)
 	flags.BoolVar(&a.static, "static", false, "check only the grants, not what the containers use")
@@ -188,7 +190,12 @@ func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names [
 		options.Profile = &merged
 	}
 	result := audit.Of(subjects, options)
-	if err := audit.Write(cmd.OutOrStdout(), result, audit.Format(a.format.value), versionText()); err != nil {
+	if a.format.value == htmlFormat {
+		err = page.Write(cmd.OutOrStdout(), page.OfAudit(result, pageOptions()))
+	} else {
+		err = audit.Write(cmd.OutOrStdout(), result, audit.Format(a.format.value), versionText())
+	}
+	if err != nil {
 		return err
 	}
 	if result.Failed() {

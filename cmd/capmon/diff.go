@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/capmon/capmon/internal/compare"
+	"github.com/capmon/capmon/internal/page"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report"
 )
@@ -37,6 +38,7 @@ With --fail-on-new, the exit code is 1 if a container needs a capability that it
 not need before, or tries a new one and is denied.`,
 		Example: `  capmon diff main.json branch.json
   capmon diff --fail-on-new main.json branch.json
+  capmon diff -o html main.json branch.json >changes.html
   capmon diff --container web-1.0=web-1.1 releases.json releases.json
   sudo capmon diff --image nginx:1.26 --with-image nginx:1.27
   sudo capmon diff main.json --with-image app:branch`,
@@ -58,7 +60,12 @@ not need before, or tries a new one and is denied.`,
 			if err != nil {
 				return err
 			}
-			if err := report.WriteComparison(cmd.OutOrStdout(), comparison, report.Format(format.value), report.Options{All: all, Color: colored(cmd)}); err != nil {
+			if format.value == htmlFormat {
+				err = page.Write(cmd.OutOrStdout(), page.OfDiff(comparison, pageOptions()))
+			} else {
+				err = report.WriteComparison(cmd.OutOrStdout(), comparison, report.Format(format.value), report.Options{All: all, Color: colored(cmd)})
+			}
+			if err != nil {
 				return err
 			}
 			if failOnNew && len(comparison.New()) > 0 {
@@ -69,7 +76,7 @@ not need before, or tries a new one and is denied.`,
 	}
 	flags := cmd.Flags()
 	input.register(flags)
-	registerOutput(flags, &format, report.ComparisonFormats()...)
+	registerOutput(flags, &format, append(report.ComparisonFormats(), htmlFormat)...)
 	flags.BoolVar(&all, "all", false, "also show what did not change, and the checks that do not count as use")
 	flags.BoolVar(&failOnNew, "fail-on-new", false, "exit with 1 if a container needs a new capability, or tries a new one and is denied")
 	flags.StringArrayVar(&containers, "container", nil, "compare only the container, service or image with this `NAME`, or pair two names: BEFORE=AFTER; may be repeated")

@@ -2,10 +2,12 @@ package main
 
 import (
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/capmon/capmon/internal/page"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report"
 	"github.com/capmon/capmon/internal/settings"
@@ -18,15 +20,25 @@ type reportFlags struct {
 }
 
 func (r *reportFlags) register(cmd *cobra.Command) {
-	registerOutput(cmd.Flags(), &r.format, report.Formats()...)
-	cmd.Flags().BoolVar(&r.anyStart, settings.EvenIfStartUnseen, false, "with -o flags: also print the lists of containers whose start capmon did not see")
+	registerOutput(cmd.Flags(), &r.format, append(report.Formats(), htmlFormat)...)
+	cmd.Flags().BoolVar(&r.anyStart, settings.EvenIfStartUnseen, false, "with -o flags or -o html: also print the lists of containers whose start capmon did not see")
 	cmd.Flags().BoolVar(&r.all, "all", false, "show every pattern of use, and the checks that do not count as use, with their class")
 }
 
 func (r *reportFlags) write(cmd *cobra.Command, p profile.Profile) error {
+	if r.format.value == htmlFormat {
+		options := pageOptions()
+		options.AnyStart = r.anyStart
+		return page.Write(cmd.OutOrStdout(), page.OfProfile(p, options))
+	}
 	options := report.Options{All: r.all, AnyStart: r.anyStart, Color: colored(cmd)}
 	return report.Write(cmd.OutOrStdout(), cmd.ErrOrStderr(), p, report.Format(r.format.value), options)
 }
+
+// htmlFormat is the output format that package page writes.
+const htmlFormat = "html"
+
+func pageOptions() page.Options { return page.Options{Version: versionText(), Time: time.Now()} }
 
 // colored reports whether to color the output: it goes to a terminal, and NO_COLOR is not set.
 func colored(cmd *cobra.Command) bool {
@@ -45,6 +57,7 @@ and where it uses them. Without files, report reads the database. --container, -
 and similar options select runs from files and from the database.`,
 		Example: `  capmon report web.json
   capmon report -o flags monday.json tuesday.json
+  capmon report -o html monday.json tuesday.json >capabilities.html
   sudo capmon report --image nginx --since 7d`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			p, err := input.load(cmd, files)

@@ -21,12 +21,11 @@ const (
 	CSV   Format = "csv"
 	SARIF Format = "sarif"
 	JUnit Format = "junit"
-	HTML  Format = "html"
 	OSCAL Format = "oscal"
 )
 
 // Formats returns the formats of [Write]. The first one is the default.
-func Formats() []Format { return []Format{Table, JSON, CSV, SARIF, JUnit, HTML, OSCAL} }
+func Formats() []Format { return []Format{Table, JSON, CSV, SARIF, JUnit, OSCAL} }
 
 // Write writes an audit in a format. version is the version of capmon.
 func Write(out io.Writer, audit Audit, format Format, version string) error {
@@ -39,8 +38,6 @@ func Write(out io.Writer, audit Audit, format Format, version string) error {
 		return findings.WriteSARIF(out, audit.findings(version))
 	case JUnit:
 		return findings.WriteJUnit(out, audit.findings(version))
-	case HTML:
-		return writeHTML(out, audit, version)
 	case OSCAL:
 		return writeOSCAL(out, audit, version)
 	default:

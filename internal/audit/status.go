@@ -33,7 +33,9 @@ type evidence struct {
 }
 
 // observed reports whether capmon knows anything about the needs of this container.
-func (e evidence) observed() bool { return e.summary != nil && e.summary.Started && e.container.OfItsBuild() }
+func (e evidence) observed() bool {
+	return e.summary != nil && e.summary.Started && e.container.OfItsBuild()
+}
 
 func (e evidence) proved() bool { return e.observed() && e.summary.Proved() }
 

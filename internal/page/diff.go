@@ -167,6 +167,7 @@ func (p *Page) diffFigures(c compare.Comparison) {
 }
 
 func (p *Page) diffAdvice(c compare.Comparison) {
+	p.AdviceTitle = "New capabilities"
 	for i, row := range p.Views[0].Rows {
 		each := c.Containers[row.Members[0]]
 		if each.New().Empty() || len(p.Advice) == mostAdvice {

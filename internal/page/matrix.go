@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
+	"strings"
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/overview"
@@ -192,11 +192,11 @@ func (p *Page) view(name, label string, rows []overview.Row) View {
 			continue
 		}
 		row := p.row(key, r)
-		if n := len(r.Positions); n > 1 {
-			row.Title = fmt.Sprintf("%s (+%d)", row.Title, n-1)
-			if name != "replicas" {
-				row.Title = fmt.Sprintf("%s (%d)", row.Title, n)
-			}
+		switch n := len(r.Positions); {
+		case v.Name == "replicas":
+			row.Title += fmt.Sprintf(" (+%d)", n-1)
+		case n > 1:
+			row.Title += fmt.Sprintf(" (%d)", n)
 		}
 		row.Cells = joinCells(p.Containers, r.Positions)
 		v.Rows = append(v.Rows, row)
@@ -223,16 +223,22 @@ func namespaceOf(c profile.Container) string {
 
 // figures returns the totals. Numbers that would be 0 and good news are left out.
 func figures(t overview.Totals) []Figure {
-	all := []Figure{{fmt.Sprint(t.Containers), plural(t.Containers, "container", "containers")}}
+	var words []string
+	for _, s := range statuses {
+		if n := t.Status[overview.Status(s.Name)]; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, s.Name))
+		}
+	}
+	label := plural(t.Containers, "container", "containers")
+	if len(words) > 0 {
+		label += ": " + strings.Join(words, ", ")
+	}
+	all := []Figure{{fmt.Sprint(t.Containers), label}, {fmt.Sprint(t.Granted), "capabilities granted"}, {fmt.Sprint(t.Unused), "of them unused"}}
 	add := func(n int, label string) {
 		if n > 0 {
 			all = append(all, Figure{fmt.Sprint(n), label})
 		}
 	}
-	for _, s := range statuses {
-		add(t.Status[overview.Status(s.Name)], s.Name)
-	}
-	all = append(all, Figure{fmt.Sprint(t.Granted), "capabilities granted"}, Figure{fmt.Sprint(t.Unused), "of them unused"})
 	add(t.Unseen, "perhaps unused")
 	add(t.Privileged, "privileged")
 	add(t.NetRawUnused, "with unused NET_RAW")
@@ -251,15 +257,10 @@ const mostAdvice = 3
 
 // advise sets the advice: what is grave about the first rows.
 func (p *Page) advise(rows []overview.Row) {
-	p.Advice = []Advice{}
+	p.AdviceTitle, p.Advice = "Fix first", []Advice{}
 	for i, r := range rows[:min(len(rows), mostAdvice)] {
 		if r.Grave() {
 			p.Advice = append(p.Advice, Advice{i, r.Why()})
 		}
 	}
-}
-
-// made states when and by which version a page was made.
-func made(version string, t time.Time) string {
-	return fmt.Sprintf("Made by capmon %s, %s", name(version), t.UTC().Format("2006-01-02 15:04 MST"))
 }

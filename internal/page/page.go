@@ -25,8 +25,9 @@ type Page struct {
 	// Made states when and by which version of capmon the page was made.
 	Made    string   `json:"made"`
 	Figures []Figure `json:"figures"`
-	// Advice lists what to do first.
-	Advice []Advice `json:"advice"`
+	// Advice lists what to do first, under the title AdviceTitle.
+	AdviceTitle string   `json:"adviceTitle"`
+	Advice      []Advice `json:"advice"`
 	// Notes are cautions about all containers.
 	Notes []string `json:"notes"`
 	// Fields are the columns before the capabilities.
@@ -183,16 +184,19 @@ const manyRows = 100
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"cells": cellsHTML,
 	"join":  func(lines Lines) string { return strings.Join(lines, "\n") },
-	"link":  Page.link,
+	"link":  Page.link, "anchor": anchor,
 }).Parse(templateText))
 
-// link returns the fragment of the page's address that opens a row of the first view, or a container.
-func (p Page) link(r Row) string {
+// link returns the address that opens a row of the first view.
+func (p Page) link(r Row) template.URL {
 	if len(r.Members) == 1 {
-		return "container=" + url.QueryEscape(p.Containers[r.Members[0]].Key)
+		return template.URL("#" + anchor(p.Containers[r.Members[0]].Key))
 	}
-	return "row=" + url.QueryEscape(r.Key)
+	return template.URL("#row=" + url.QueryEscape(r.Key))
 }
+
+// anchor returns the fragment of the address of a container.
+func anchor(key string) string { return "container=" + url.QueryEscape(key) }
 
 // Policy returns the Content-Security-Policy of the page: the browser runs only the page's script, applies only the
 // page's style sheet, and loads nothing.

@@ -3,6 +3,9 @@
 //
 // To show another value, dispatch an event: document.dispatchEvent(new CustomEvent("capmon-data", { detail: value })).
 
+/** The number of rows from which on the browser lays out only the visible rows (page.go). */
+const manyRows = 100;
+
 const byId = (id) => document.getElementById(id);
 const statesByKey = () => new Map(page.states.map((state) => [state.key, state]));
 
@@ -12,6 +15,8 @@ let page;
 let choice = {};
 /** The lines of each view, by its name: the row of the matrix, and its element. */
 let lines = new Map();
+/** The lines in the matrix, in their present order. */
+let present = [];
 /** The cell of the matrix that Tab reaches. */
 let current;
 /** The target of the settings that the reader chose last. */
@@ -98,8 +103,9 @@ function viewLines(elements) {
 		lines.set(name, rows.map(rowOf).map((row, i) => {
 			const element = elements?.[i] ?? h("tr", {}, ...rowCells(row), ...capabilityCells(row));
 			if (elements) element.querySelector("a").tabIndex = -1;
-			return { row, element, place: i };
+			return { row, element, place: i, hidden: false };
 		}));
+		if (elements) present = lines.get(name);
 	}
 	return lines.get(name);
 }
@@ -154,6 +160,7 @@ function sortBy(column) {
 
 const body = () => byId("grid").querySelector("tbody");
 
+/** Shows the rows of the view in their order, without those that the filter does not select. */
 function showMatrix() {
 	const all = viewLines();
 	const selects = selector();
@@ -162,12 +169,13 @@ function showMatrix() {
 	for (const line of order) {
 		const hidden = !selects(line);
 		if (!hidden) shown++;
-		if (line.element.hidden !== hidden) line.element.hidden = hidden;
+		if (line.hidden !== hidden) line.element.hidden = line.hidden = hidden;
 	}
-	if (body().childElementCount !== order.length || order.some((line, i) => body().rows[i] !== line.element)) {
+	if (order.length !== present.length || order.some((line, i) => line !== present[i])) {
 		body().replaceChildren(...order.map((line) => line.element));
+		present = order;
 	}
-	byId("grid").querySelector("table").classList.toggle("many", all.length > 100);
+	byId("grid").querySelector("table").classList.toggle("many", all.length > manyRows);
 	for (const heading of headings()) {
 		const name = heading.textContent;
 		if (choice.sort === name) heading.setAttribute("aria-sort", "ascending");
@@ -372,17 +380,18 @@ const closeDialog = () => choose({ container: "", row: "", at: "" }, true);
 
 // ---- Everything
 
-function option(value, label, chosen) {
-	return h("option", { value, selected: value === chosen }, label);
+function showControls() {
+	const values = { q: choice.q ?? "", cap: choice.cap ?? "", state: choice.state ?? "", by: view().name };
+	for (const [id, value] of Object.entries(values)) {
+		if (byId(id).value !== value) byId(id).value = value;
+	}
 }
 
-function showControls() {
-	if (byId("q").value !== (choice.q ?? "")) byId("q").value = choice.q ?? "";
-	const fill = (id, none, values, chosen) =>
-		byId(id).replaceChildren(...(none ? [option("", none, chosen ?? "")] : []), ...values.map(([value, label]) => option(value, label, chosen)));
-	fill("cap", "any", page.capabilities.map((name) => [name, name]).sort(), choice.cap);
-	fill("state", "any", page.states.map((state) => [state.name, state.name]), choice.state);
-	fill("by", "", page.views.map((view) => [view.name, view.label]), view().name);
+function fillControls() {
+	const options = (...values) => values.map(([value, label]) => h("option", { value }, label ?? value));
+	byId("cap").replaceChildren(...options(["", "any"], ...page.capabilities.map((name) => [name]).sort()));
+	byId("state").replaceChildren(...options(["", "any"], ...page.states.map((state) => [state.name])));
+	byId("by").replaceChildren(...options(...page.views.map((view) => [view.name, view.label])));
 }
 
 /** Shows the choice. */
@@ -397,12 +406,14 @@ function show() {
 function render(value) {
 	page = value;
 	lines = new Map();
+	present = [];
 	readFragment();
 	document.title = page.title;
 	document.querySelector("h1").textContent = page.title;
 	byId("figures").replaceChildren(...page.figures.map((figure) => h("li", {}, h("b", {}, figure.number), " " + figure.label)));
 	const first = page.views[0].rows.map(rowOf);
 	byId("advice").hidden = page.advice.length === 0;
+	byId("advice").querySelector("h2").textContent = page.adviceTitle;
 	byId("advice").querySelector("ol").replaceChildren(...page.advice.map(({ row, text }) =>
 		h("li", {}, h("a", { href: "#" + fragment(opening(first[row])) }, first[row].title), ": " + text)));
 	byId("notes").hidden = page.notes.length === 0;
@@ -412,6 +423,7 @@ function render(value) {
 	byId("statuses").replaceChildren(...legend(page.statuses, (status) => "status " + status.name));
 	byId("made").textContent = page.made;
 	showHeadings();
+	fillControls();
 	show();
 }
 
@@ -509,6 +521,7 @@ function start() {
 	byId("details").replaceChildren();
 	showTheme();
 	showHeadings();
+	fillControls();
 	viewLinesOfPage();
 	show();
 
@@ -517,6 +530,7 @@ function start() {
 	for (const id of ["cap", "state", "by"]) byId(id).addEventListener("change", () => choose({ [id]: byId(id).value }));
 	byId("theme").addEventListener("click", switchTheme);
 	matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
+	byId("q").addEventListener("focus", () => viewLines().forEach(haystack)); // before the first letter
 	grid.addEventListener("keydown", onGridKey);
 	grid.addEventListener("click", onGridClick);
 	grid.addEventListener("focusin", (event) => {

@@ -1,6 +1,8 @@
 package page
 
 import (
+	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/capmon/capmon/capability"
@@ -44,6 +46,11 @@ func OfProfile(p profile.Profile, options Options) Page {
 	return page
 }
 
+// made states when and by which version a page was made.
+func made(version string, t time.Time) string {
+	return fmt.Sprintf("Made by capmon %s, %s", name(version), t.UTC().Format("2006-01-02 15:04 MST"))
+}
+
 // statesOf returns what the container has to do with each capability. s is nil if capmon did not observe the container.
 func statesOf(s *profile.Summary, row overview.Row) map[capability.Capability]byte {
 	states := make(map[capability.Capability]byte)
@@ -70,7 +77,7 @@ func statesOf(s *profile.Summary, row overview.Row) map[capability.Capability]by
 		set(*row.Granted, unobserved)
 	}
 	for _, c := range row.Denied.Sorted() {
-		states[c] = alsoDenied(states[c])
+		states[c] = alsoDenied(cmp.Or(states[c], none))
 	}
 	return states
 }

@@ -160,13 +160,12 @@ func CheckGroups(groups []Group) error {
 }
 
 // sameOrigin reports whether two containers with the same name are replicas.
-func (c LabeledContainer) sameOrigin(other LabeledContainer) bool {
-	for _, label := range []string{"com.docker.compose.project", "com.docker.stack.namespace", "io.kubernetes.pod.namespace"} {
-		if c.Container.Labels[label] != other.Container.Labels[label] {
-			return false
-		}
-	}
-	return c.Container.Image == other.Container.Image
+func (c LabeledContainer) sameOrigin(other LabeledContainer) bool { return c.origin() == other.origin() }
+
+// origin returns what replicas have in common: the project, the stack, the namespace and the image.
+func (c LabeledContainer) origin() [4]string {
+	labels := c.Container.Labels
+	return [4]string{labels["com.docker.compose.project"], labels["com.docker.stack.namespace"], labels["io.kubernetes.pod.namespace"], c.Container.Image}
 }
 
 // Names returns Docker's names of the capabilities in a set.

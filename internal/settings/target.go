@@ -176,23 +176,21 @@ func (t Target) Settings(all []LabeledContainer, style Style) (text string, note
 }
 
 // Replicas returns, for the label of each container, the containers that have their settings in common with it, in the
-// order of all. A container without replicas is alone. The settings of a replica alone may lack what the others need.
+// order of all: those with the same name for the target, and the same image and project. A container without replicas is
+// alone. The settings of a replica alone may lack what the others need.
 func (t Target) Replicas(all []LabeledContainer) map[string][]LabeledContainer {
-	byName, byLabel := make(map[string][]LabeledContainer), make(map[string][]LabeledContainer)
-	name := func(c LabeledContainer) string {
+	byGroup, byLabel := make(map[string][]LabeledContainer), make(map[string][]LabeledContainer)
+	group := func(c LabeledContainer) string {
 		if t.nameOf == nil || t.leftOut != nil && t.leftOut(c) != "" {
-			return ""
+			return "only " + c.Label
 		}
-		return t.nameOf(c)
+		return fmt.Sprintf("%q %q", t.nameOf(c), c.origin())
 	}
 	for _, c := range all {
-		byName[name(c)] = append(byName[name(c)], c)
+		byGroup[group(c)] = append(byGroup[group(c)], c)
 	}
 	for _, c := range all {
-		byLabel[c.Label] = []LabeledContainer{c}
-		if name(c) != "" {
-			byLabel[c.Label] = byName[name(c)]
-		}
+		byLabel[c.Label] = byGroup[group(c)]
 	}
 	return byLabel
 }

@@ -389,9 +389,9 @@ function showControls() {
 
 function fillControls() {
 	const options = (...values) => values.map(([value, label]) => h("option", { value }, label ?? value));
-	byId("cap").replaceChildren(...options(["", "any"], ...page.capabilities.map((name) => [name]).sort()));
-	byId("state").replaceChildren(...options(["", "any"], ...page.states.map((state) => [state.name])));
-	byId("by").replaceChildren(...options(...page.views.map((view) => [view.name, view.label])));
+	update(byId("cap"), options(["", "any"], ...page.capabilities.map((name) => [name]).sort()));
+	update(byId("state"), options(["", "any"], ...page.states.map((state) => [state.name])));
+	update(byId("by"), options(...page.views.map((view) => [view.name, view.label])));
 }
 
 /** Shows the choice. */

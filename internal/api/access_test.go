@@ -10,8 +10,8 @@ import (
 
 var everyPath = []string{"/", "/healthz", "/metrics", "/nothing", "/api/v1/report", "/api/v1/openapi.json"}
 
-// A page of another site can read nothing if its name resolves to this machine: with a tunnel to the socket, there is no
-// token.
+// A page of another site can read nothing, even if the name of the site resolves to this machine. With a tunnel to the
+// socket, there is no token.
 func TestOnlyNamesOfThisMachineAreAcceptedWithoutAToken(t *testing.T) {
 	for host, want := range map[string]bool{
 		"": true, "localhost": true, "LOCALHOST:8080": true, "127.0.0.1:8080": true, "192.0.2.1": true, "[::1]:8080": true, "[fe80::1]": true,

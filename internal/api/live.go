@@ -168,7 +168,7 @@ func (s *server) pageEvent(ctx context.Context, selection store.Selection, versi
 	if err != nil {
 		return pageEvent{}, err
 	}
-	shown.Made = "" // when the page was made is no difference
+	shown.Made = "" // for the ID, only the data counts
 	withoutTime, err := page.JSON(shown)
 	if err != nil {
 		return pageEvent{}, err

@@ -16,6 +16,8 @@ type document struct {
 }
 
 func encode(p Page) (document, error) {
+	// Lists are never null in JSON.
+	p.Containers, p.Advice, p.Notes = append([]Container{}, p.Containers...), append([]Advice{}, p.Advice...), append([]string{}, p.Notes...)
 	d := document{Page: p, Strings: []string{}, Details: []any{}}
 	table := stringTable{index: make(map[string]int)}
 	var err error

@@ -15,6 +15,8 @@ newest_dockerd=$repository/.cache/bin/dockerd newest_proxy=$repository/.cache/bi
 newest_dockerd_version=29.9.3 newest_dockerd_module=github.com/moby/moby/v2@v2.0.0-beta.24
 quadlet=$repository/.cache/bin/quadlet quadlet_version=v5.4.2
 alertmanager=$repository/.cache/bin/alertmanager alertmanager_version=v0.35.0
+axe=$repository/.cache/axe-core/axe.min.js axe_version=4.14.1
+axe_package_sha256=e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
 prometheus=$repository/.cache/bin/prometheus promtool=$repository/.cache/bin/promtool
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -61,6 +63,10 @@ has_alertmanager() {
 
 has_prometheus() {
 	"$prometheus" --version >/dev/null 2>&1 && "$promtool" --version >/dev/null 2>&1
+}
+
+has_axe() {
+	[[ -e $axe && $(head -n 1 "$axe") == *"axe v$axe_version" ]]
 }
 
 # want NAME PACKAGE TEST... adds NAME and PACKAGE to the lists of what is missing, unless TEST succeeds.
@@ -136,6 +142,9 @@ find_missing() {
 	if [[ $mode == test ]]; then
 		want podman podman has podman
 		want rsyslogd rsyslog has rsyslogd
+		want chromium chromium has chromium
+		want "fonts for chromium" fonts-dejavu-core test -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
+		has_axe || want npm npm has npm
 	fi
 	want systemd-analyze systemd has systemd-analyze
 	if [[ $mode == bench ]]; then want bpftrace bpftrace has bpftrace; fi
@@ -252,6 +261,20 @@ install_prometheus() {
 	has_prometheus || die "prometheus does not run"
 }
 
+# install_axe fetches axe-core, which tests run in pages to find barriers for readers.
+install_axe() {
+	local directory package=axe-core-$axe_version.tgz
+	echo "setup.sh: missing: axe-core $axe_version; fetching its package" >&2
+	directory=$(mktemp -d)
+	npm pack --silent --pack-destination "$directory" "axe-core@$axe_version" >&2
+	sha256sum --check --quiet <<<"$axe_package_sha256  $directory/$package" || die "$package is not the expected file"
+	mkdir -p "$(dirname "$axe")"
+	tar --extract --gzip --file "$directory/$package" --directory "$(dirname "$axe")" --strip-components=1 \
+		package/axe.min.js package/LICENSE
+	rm -r "$directory"
+	has_axe || die "axe-core $axe_version is not there"
+}
+
 mode=${1:-test} with_newest_dockerd=
 case $mode in
 test | bench | demo) ;;
@@ -280,6 +303,7 @@ if [[ $mode == test ]]; then
 	has_quadlet || install_quadlet
 	has_alertmanager || install_alertmanager
 	has_prometheus || install_prometheus
+	has_axe || install_axe
 fi
 if [[ -n $with_newest_dockerd ]]; then
 	has_newest_dockerd || install_newest_dockerd

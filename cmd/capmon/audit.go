@@ -17,6 +17,7 @@ import (
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/page"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/store"
@@ -76,7 +77,7 @@ The exit code is 1 if a container fails.`,
 		ValidArgsFunction: completeContainers,
 	}
 	flags := cmd.Flags()
-	registerOutput(flags, &a.format, audit.Formats()...)
+	registerOutput(flags, &a.format, append(audit.Formats(), htmlFormat)...)
 	a.overview.register(flags)
 	flags.StringArrayVar(&a.files, "profile", nil, "read what the containers use from the profile in this `FILE`; may be repeated")
 	registerDB(flags, &a.input.db)
@@ -235,7 +236,12 @@ func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names [
 		options.Profile = &merged
 	}
 	result := audit.Of(subjects, options)
-	if err := audit.Write(cmd.OutOrStdout(), result, audit.Format(a.format.value), versionText(), a.view(cmd, names)); err != nil {
+	if a.format.value == htmlFormat {
+		err = page.Write(cmd.OutOrStdout(), page.OfAudit(result, pageOptions()))
+	} else {
+		err = audit.Write(cmd.OutOrStdout(), result, audit.Format(a.format.value), versionText(), a.view(cmd, names))
+	}
+	if err != nil {
 		return err
 	}
 	if result.Failed() {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/capmon/capmon/internal/compare"
+	"github.com/capmon/capmon/internal/page"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report"
 )
@@ -37,6 +38,7 @@ With --fail-on-new, the exit code is 1 if a container needs a capability that it
 not need before, or tries a new one and is denied.`,
 		Example: `  capmon diff main.json branch.json
   capmon diff --fail-on-new main.json branch.json
+  capmon diff -o html main.json branch.json >changes.html
   capmon diff --container web-1.0=web-1.1 releases.json releases.json
   sudo capmon diff --image nginx:1.26 --with-image nginx:1.27
   sudo capmon diff main.json --with-image app:branch`,
@@ -59,7 +61,14 @@ not need before, or tries a new one and is denied.`,
 				return err
 			}
 			output := report.Options{All: all, Color: colored(cmd), Before: sides[0].evidence(), Evidence: sides[1].evidence()}
-			if err := report.WriteComparison(cmd.OutOrStdout(), comparison, report.Format(format.value), output); err != nil {
+			if format.value == htmlFormat {
+				options := pageOptions()
+				options.Before, options.Evidence = output.Before, output.Evidence
+				err = page.Write(cmd.OutOrStdout(), page.OfDiff(comparison, options))
+			} else {
+				err = report.WriteComparison(cmd.OutOrStdout(), comparison, report.Format(format.value), output)
+			}
+			if err != nil {
 				return err
 			}
 			if failOnNew && len(comparison.New()) > 0 {
@@ -70,7 +79,7 @@ not need before, or tries a new one and is denied.`,
 	}
 	flags := cmd.Flags()
 	input.register(flags)
-	registerOutput(flags, &format, report.ComparisonFormats()...)
+	registerOutput(flags, &format, append(report.ComparisonFormats(), htmlFormat)...)
 	flags.BoolVar(&all, "all", false, "also show what did not change, and the checks that do not count as use")
 	flags.BoolVar(&failOnNew, "fail-on-new", false, "exit with 1 if a container needs a new capability, or tries a new one and is denied")
 	flags.StringArrayVar(&containers, "container", nil, "compare only the container, service or image with this `NAME`, or pair two names: BEFORE=AFTER; may be repeated")

@@ -50,8 +50,8 @@ capmon report prints the details of the saved profile.
 With a COMMAND, profile runs it and records every container that it creates or starts,
 from the container's first instruction. The requests of COMMAND to the Docker engine
 pass through capmon, so capmon knows which containers these are. The signals, terminal,
-output and exit code of COMMAND do not change. But with -o json, -o flags or
--o markdown, the standard output of COMMAND goes to stderr.
+output and exit code of COMMAND do not change. But with -o json, -o flags,
+-o markdown or -o html, the standard output of COMMAND goes to stderr.
 
 Without a COMMAND, profile records running containers until Ctrl-C or the end of --for.
 CONTAINER is a name or the beginning of an ID. Without names, profile records all

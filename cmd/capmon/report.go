@@ -2,10 +2,12 @@ package main
 
 import (
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/capmon/capmon/internal/page"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report"
 	"github.com/capmon/capmon/internal/settings"
@@ -19,21 +21,32 @@ type reportFlags struct {
 }
 
 func (r *reportFlags) register(cmd *cobra.Command) {
-	registerOutput(cmd.Flags(), &r.format, report.Formats()...)
+	registerOutput(cmd.Flags(), &r.format, append(report.Formats(), htmlFormat)...)
 	r.overview.register(cmd.Flags())
-	cmd.Flags().BoolVar(&r.anyStart, settings.EvenIfStartUnseen, false, "with -o flags: also print the lists of containers whose start capmon did not see")
+	cmd.Flags().BoolVar(&r.anyStart, settings.EvenIfStartUnseen, false, "with -o flags or -o html: also print the lists of containers whose start capmon did not see")
 	cmd.Flags().BoolVar(&r.all, "all", false, "show every pattern of use, and the checks that do not count as use, with their class")
 }
 
 // write prints a report. scope describes what the profile contains, see [newEvidence]. again is the command that prints
 // the report again. If there is none, the report has all details.
 func (r *reportFlags) write(cmd *cobra.Command, p profile.Profile, scope string, again []string) error {
+	evidence := newEvidence(scope).WithRuns(p.Runs)
+	if r.format.value == htmlFormat {
+		options := pageOptions()
+		options.AnyStart, options.Evidence = r.anyStart, evidence
+		return page.Write(cmd.OutOrStdout(), page.OfProfile(p, options))
+	}
 	options := report.Options{
-		All: r.all, AnyStart: r.anyStart, Color: colored(cmd), Evidence: newEvidence(scope).WithRuns(p.Runs),
+		All: r.all, AnyStart: r.anyStart, Color: colored(cmd), Evidence: evidence,
 		Details: r.overview.details || len(again) == 0, Command: again, Width: r.overview.width(cmd), Quiet: quiet(cmd),
 	}
 	return report.Write(cmd.OutOrStdout(), cmd.ErrOrStderr(), p, report.Format(r.format.value), options)
 }
+
+// htmlFormat is the output format that package page writes.
+const htmlFormat = "html"
+
+func pageOptions() page.Options { return page.Options{Version: versionText(), Time: time.Now()} }
 
 // colored reports whether to color the output: it goes to a terminal with colors, and NO_COLOR is not set.
 func colored(cmd *cobra.Command) bool {
@@ -66,6 +79,7 @@ operator fixes together. --details adds the details of each container. The statu
 		Example: `  capmon report web.json
   capmon report --details web.json
   capmon report -o flags monday.json tuesday.json
+  capmon report -o html monday.json tuesday.json >capabilities.html
   sudo capmon report --image nginx --since 7d`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			p, err := input.load(cmd, files)

@@ -65,7 +65,8 @@ diff, check, merge and audit read the database. serve pins the recording in the 
 The recording continues when serve ends or is killed, and the next serve resumes it,
 also after an upgrade. No count is lost. serve --uninstall ends the recording.
 
-serve responds to HTTP requests on a socket: metrics for Prometheus, health and reports.`,
+serve responds to HTTP requests on a socket: a page for browsers that shows uses and alerts
+as they happen, metrics for Prometheus, health and reports.`,
 		Example: `  sudo capmon serve
   sudo capmon flags --image 'nginx:*'
   sudo capmon serve --uninstall`,
@@ -226,7 +227,7 @@ func (s *serveFlags) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net
 	var serving sync.WaitGroup
 	limiter := api.NewLimiter(1)
 	for _, listener := range listeners {
-		handler := s.handler(d, listener, token, limiter, log)
+		handler := s.handler(ctx, d, listener, token, limiter, log)
 		serving.Go(func() {
 			if err := api.Serve(ctx, listener, handler); err != nil {
 				cancel(err)
@@ -259,10 +260,11 @@ func (s *serveFlags) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net
 	return nil
 }
 
-func (s *serveFlags) handler(d *daemon.Daemon, listener net.Listener, token string, limiter api.Limiter, log *zap.Logger) http.Handler {
+// handler returns the handler of a listener. Its streams of events end with ctx.
+func (s *serveFlags) handler(ctx context.Context, d *daemon.Daemon, listener net.Listener, token string, limiter api.Limiter, log *zap.Logger) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	options := api.Options{Pprof: s.pprof, Stale: staleAfter * s.every, Settled: s.every, Version: versionText(), VersionNumber: versionNumber(), Limiter: limiter, Log: log}
+	options := api.Options{Pprof: s.pprof, Stale: staleAfter * s.every, Settled: s.every, Version: versionText(), VersionNumber: versionNumber(), Limiter: limiter, Ending: ctx, Log: log}
 	if listener.Addr().Network() != "unix" {
 		options.Token = token
 	}

@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -55,6 +53,7 @@ type Source interface {
 	Latest() profile.Profile
 	Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error)
 	Alerts(ctx context.Context, selection store.Selection) ([]alert.Alert, store.MissingAlerts, error)
+	Subscribe() *daemon.AlertSubscription
 }
 
 // Headers that describe data that may match the request, but is not in the response.
@@ -78,7 +77,9 @@ type Options struct {
 	// Limiter limits the number of concurrent responses from the database. Handlers can share it. nil for a limit of
 	// one.
 	Limiter Limiter
-	Log     *zap.Logger
+	// Ending ends the streams of events; nil for never.
+	Ending context.Context
+	Log    *zap.Logger
 }
 
 // Limiter limits the number of concurrent requests. It is safe for concurrent use.
@@ -96,15 +97,36 @@ func (l Limiter) limit(next http.HandlerFunc) http.HandlerFunc {
 			defer func() { <-l }()
 			next(w, r)
 		default:
-			w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
-			problem(w, http.StatusServiceUnavailable, fmt.Errorf("too many requests at the same time: try again in %d seconds", retryAfter))
+			tooMany(w)
 		}
 	}
+}
+
+// wait waits for a place, for limiterTimeout at most. Call release to free the place.
+func (l Limiter) wait(ctx context.Context) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, limiterTimeout)
+	defer cancel()
+	select {
+	case l <- struct{}{}:
+		return func() { <-l }, nil
+	case <-ctx.Done():
+		return nil, errTooMany
+	}
+}
+
+var errTooMany = errors.New("too many requests at the same time")
+
+// tooMany responds that there are too many requests at the same time.
+func tooMany(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	problem(w, http.StatusServiceUnavailable, fmt.Errorf("%w: try again in %d seconds", errTooMany, retryAfter))
 }
 
 type server struct {
 	source  Source
 	options Options
+	streams Limiter
+	cache   pageCache
 }
 
 // Handler returns the handler of the API. It registers the metrics of the source with the registry.
@@ -112,13 +134,16 @@ func Handler(source Source, registry *prometheus.Registry, options Options) http
 	if options.Limiter == nil {
 		options.Limiter = NewLimiter(1)
 	}
-	s := &server{source, options}
+	s := &server{source: source, options: options, streams: NewLimiter(maxStreams)}
 	registry.MustRegister(newMetrics(source, options.Version))
 	mux := http.NewServeMux()
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		Registry: registry, ErrorLog: zap.NewStdLog(options.Log), ErrorHandling: promhttp.ContinueOnError,
 	})
 	for path, handle := range s.routes(NewLimiter(maxScrapes).limit(metrics.ServeHTTP)) {
+		if path == "/" {
+			path = "/{$}" // without the paths below it
+		}
 		mux.HandleFunc("GET "+path, handle)
 		mux.HandleFunc(path, onlyGet)
 	}
@@ -130,12 +155,13 @@ func Handler(source Source, registry *prometheus.Registry, options Options) http
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 		mux.HandleFunc("/debug/pprof/", onlyGet)
 	}
-	return s.requireToken(withProblems(mux))
+	return notForOtherSites(s.requireToken(s.rejectOtherSites(withProblems(mux))))
 }
 
 // routes returns the handlers by path. openAPI describes the same paths.
 func (s *server) routes(metrics http.HandlerFunc) map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
+		"/":                    s.page,
 		"/healthz":             s.health,
 		"/readyz":              s.ready,
 		"/metrics":             metrics,
@@ -145,6 +171,7 @@ func (s *server) routes(metrics http.HandlerFunc) map[string]http.HandlerFunc {
 		"/api/v1/profile":      s.options.Limiter.limit(s.profile),
 		"/api/v1/flags":        s.options.Limiter.limit(s.flags),
 		"/api/v1/alerts":       s.options.Limiter.limit(s.alerts),
+		"/api/v1/events":       s.streams.limit(s.events),
 	}
 }
 
@@ -155,25 +182,6 @@ func onlyGet(w http.ResponseWriter, r *http.Request) {
 
 func unknown(w http.ResponseWriter, r *http.Request) {
 	problem(w, http.StatusNotFound, fmt.Errorf("unknown path %q: /api/v1/openapi.json describes the API", r.URL.Path))
-}
-
-// requireToken returns a handler that rejects requests without the token. If there is no token, it returns next.
-func (s *server) requireToken(next http.Handler) http.Handler {
-	if s.options.Token == "" {
-		return next
-	}
-	want := sha256.Sum256([]byte(s.options.Token))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		got := sha256.Sum256([]byte(token))
-		if !ok || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			w.Header().Set("Connection", "close") // clients without the token must not occupy connections
-			problem(w, http.StatusUnauthorized, errors.New("the token is missing or wrong: send Authorization: Bearer TOKEN"))
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func (s *server) describe(w http.ResponseWriter, _ *http.Request) {
@@ -434,25 +442,25 @@ func once(query url.Values, name, byDefault string) (string, error) {
 
 // readError responds with an error of reading the database.
 func readError(w http.ResponseWriter, err error) {
-	if errors.Is(err, store.ErrTooMuch) {
-		tooMuch(w, err)
-		return
-	}
-	problem(w, http.StatusServiceUnavailable, err)
+	status, err := readStatus(err)
+	problem(w, status, err)
 }
 
-// tooMuch responds that the response would be too large, with the same status code as Prometheus.
-func tooMuch(w http.ResponseWriter, err error) {
-	problem(w, http.StatusUnprocessableEntity, fmt.Errorf("%w: narrow it with container, image, label, compose-service, since or until, or use the commands capmon report and capmon db alerts, which have no limit", err))
+// readStatus returns the status code of an error of reading the database, and the error with what to do. If the
+// response would be too large, the status code is the same as Prometheus'.
+func readStatus(err error) (int, error) {
+	if errors.Is(err, store.ErrTooMuch) {
+		return http.StatusUnprocessableEntity, fmt.Errorf("%w: narrow it with container, image, label, compose-service, since or until, or use the commands capmon report and capmon db alerts, which have no limit", err)
+	}
+	return http.StatusServiceUnavailable, err
 }
 
 func respond(w http.ResponseWriter, contentType string, body []byte) {
 	if len(body) > maxResponse {
-		tooMuch(w, fmt.Errorf("the response has %d bytes, more than %d", len(body), maxResponse))
+		readError(w, fmt.Errorf("%w: the response has %d bytes, more than %d", store.ErrTooMuch, len(body), maxResponse))
 		return
 	}
 	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write(body) // an error means that the client has disconnected
 }
 

@@ -79,7 +79,9 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 		method, path string
 		want         int
 	}{
-		{"GET", "/", 404},
+		{"POST", "/", 405},
+		{"POST", "/api/v1/events", 405},
+		{"GET", "/index.html", 404},
 		{"GET", "/api/v1/nothing", 404},
 		{"GET", "/api/v1/report/", 404},
 		{"POST", "/nothing", 404},
@@ -93,7 +95,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	} {
 		handler := Handler(apitest.Working(), prometheus.NewRegistry(), Options{Pprof: true, Stale: time.Hour, Settled: time.Minute, Version: "1", Log: zap.NewNop()})
 		recorder := httptest.NewRecorder()
-		handler.ServeHTTP(recorder, httptest.NewRequest(test.method, test.path, nil))
+		handler.ServeHTTP(recorder, requestFor(test.method, test.path))
 		var got struct {
 			Title, Detail string
 			Status        int
@@ -133,10 +135,17 @@ func handlerOf(source Source, token string) http.Handler {
 	return Handler(source, prometheus.NewRegistry(), Options{Token: token, Stale: time.Hour, Settled: time.Minute, Version: "1", VersionNumber: "v0.9", Log: zap.NewNop()})
 }
 
+// requestFor returns a request to this machine.
+func requestFor(method, path string) *http.Request {
+	request := httptest.NewRequest(method, path, nil)
+	request.Host = "localhost"
+	return request
+}
+
 // get sends a request. The authorization is the value of its header; "" for none. test/compat/api compares responses
 // with their description.
 func get(handler http.Handler, path, authorization string) *httptest.ResponseRecorder {
-	request := httptest.NewRequest(http.MethodGet, path, nil)
+	request := requestFor(http.MethodGet, path)
 	if authorization != "" {
 		request.Header.Set("Authorization", authorization)
 	}

@@ -13,11 +13,15 @@ const problemType = "application/problem+json"
 
 // problem responds with an error in the format of RFC 9457.
 func problem(w http.ResponseWriter, status int, err error) {
-	body, _ := json.Marshal(map[string]any{"title": http.StatusText(status), "status": status, "detail": err.Error()}) // cannot fail for strings and a number
 	w.Header().Set("Content-Type", problemType)
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(append(problemText(status, err), '\n'))
+}
+
+// problemText returns an error in the format of RFC 9457.
+func problemText(status int, err error) []byte {
+	text, _ := json.Marshal(map[string]any{"title": http.StatusText(status), "status": status, "detail": err.Error()}) // cannot fail for strings and a number
+	return text
 }
 
 // withProblems returns a handler that converts errors of other handlers to problems: of the multiplexer, the metrics

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/base64"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 // A request without exactly this token gets no data.
 func FuzzTokenCheck(f *testing.F) {
 	const token = "0123456789abcdef"
-	for _, given := range []string{"", token, "Bearer", "Bearer ", "Bearer " + token, "bearer " + token, "Bearer  " + token, "Bearer " + token + "0", "Basic " + token, "Bearer " + token + "\x00"} {
+	for _, given := range []string{"", token, "Bearer", "Bearer ", "Bearer " + token, "bearer " + token, "Bearer  " + token, "Bearer " + token + "0", "Basic " + token, basic("any", token), basic("", token), basic(token, ""), basic("any", token+"0"), "Bearer " + token + "\x00"} {
 		f.Add(token, given)
 	}
 	f.Add("a", "Bearer a")
@@ -23,7 +24,7 @@ func FuzzTokenCheck(f *testing.F) {
 			return // no token is required; ReadToken never returns it
 		}
 		want := http.StatusUnauthorized
-		if given == "Bearer "+token {
+		if _, password, basic := basicAuth(given); given == "Bearer "+token || basic && password == token && !strings.HasPrefix(given, "Bearer ") {
 			want = http.StatusOK
 		}
 		got := get(handlerOf(apitest.Working(), token), "/healthz", given)
@@ -31,6 +32,25 @@ func FuzzTokenCheck(f *testing.F) {
 			t.Errorf("token %q, given %q: %d, %s", token, given, got.Code, got.Body)
 		}
 	})
+}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+func basicAuth(given string) (user, password string, ok bool) {
+	return (&http.Request{Header: http.Header{"Authorization": {given}}}).BasicAuth()
+}
+
+// A browser asks for a password only if the response requests it.
+func TestBrowsersAskForTheToken(t *testing.T) {
+	got := get(handlerOf(apitest.Working(), "0123456789abcdef"), "/", "")
+	if challenges := strings.Join(got.Header().Values("WWW-Authenticate"), "\n"); got.Code != 401 || !strings.Contains(challenges, "\nBasic realm=") {
+		t.Errorf("%d, %q", got.Code, challenges)
+	}
+	if got := get(handlerOf(apitest.Working(), "0123456789abcdef"), "/", basic("", "0123456789abcdef")); got.Code != 200 {
+		t.Errorf("%d, %s", got.Code, got.Body)
+	}
 }
 
 // A token that ReadToken returns is valid in a header and equal to the text in the file.

@@ -75,6 +75,8 @@ type ContainerResult struct {
 	Grants Grants `json:"grants"`
 	// Observation is what the profile contains about the container; nil if it was not observed.
 	Observation *Observation `json:"observation,omitempty"`
+	// Summary is the same with all details; nil if the container was not observed.
+	Summary *profile.Summary `json:"-"`
 
 	// Status is the result for CIS 5.4, Reasons explains it, the most severe reason first.
 	Status  findings.Status `json:"status"`
@@ -89,6 +91,16 @@ type ContainerResult struct {
 	Hints []string `json:"hints,omitempty"`
 	// Related contains the results of the related rules, which need only the settings.
 	Related []Related `json:"related"`
+}
+
+// Identity returns what identifies the container.
+func (c *ContainerResult) Identity() profile.Container {
+	return profile.Container{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.labels, User: c.User}
+}
+
+// OfItsBuild reports whether the observation may be of the container's build of its image.
+func (c *ContainerResult) OfItsBuild() bool {
+	return c.Summary != nil && (c.Summary.Container.ImageID == "" || c.Summary.Container.ImageID == c.ImageID)
 }
 
 // Grants describes the capabilities that a container is granted.
@@ -119,6 +131,8 @@ type Observation struct {
 	List capability.Set `json:"list"`
 	// Unused contains what is granted and not in Used; with a proof, what is granted and not in List.
 	Unused capability.Set `json:"unused"`
+	// Certain contains the members of Unused for which the evidence is sufficient.
+	Certain capability.Set `json:"-"`
 	// Proved is true if capmon verify has proved List for this container's image. Minimal is true if the proof also
 	// shows that no member of List can be removed.
 	Proved  bool `json:"proved"`
@@ -245,7 +259,7 @@ func judge(subject Subject, s *profile.Summary, waivers *waiver.Matching, o Opti
 	info, own := subject.Info, ownLabels(subject.Info.Labels, subject.Settings)
 	c := &ContainerResult{
 		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Running: info.Running, User: info.User,
-		Service: serviceOf(info.Labels, own), Compose: composeOf(info.Labels, own), labels: info.Labels, Grants: grantsOf(info, o.Last),
+		Service: serviceOf(info.Labels, own), Compose: composeOf(info.Labels, own), labels: info.Labels, Grants: grantsOf(info, o.Last), Summary: s,
 	}
 	e := evidence{container: c, summary: s, static: o.Profile == nil, thresholds: o.Thresholds}
 	c.Observation = e.observation()

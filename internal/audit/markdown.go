@@ -70,7 +70,7 @@ func (c *ContainerResult) markdown(static, open bool) markdown.Details {
 		about = append(about, "observed: "+printable.Text(c.observedText()))
 	}
 	start := c.Remedy.listMarkdown() + markdown.List(markdown.Texts(about)) + markdown.Section("Reasons", printableTexts(c.Reasons)) +
-		markdown.Section("Waivers", printableTexts(c.waiverTexts())) + markdown.Section("Cautions", printableTexts(c.otherDoubts()))
+		markdown.Section("Waivers", printableTexts(c.WaiverTexts())) + markdown.Section("Cautions", printableTexts(c.otherDoubts()))
 	var related []string
 	for _, r := range c.failedRelated() {
 		related = append(related, strings.Replace(r.Rule, "-", " ", 1)+": "+markdown.Text(printable.Text(r.Text)))

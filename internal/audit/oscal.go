@@ -177,7 +177,7 @@ func oscalResultOf(audit Audit) oscalResult {
 		if audit.Static || c.Observation == nil {
 			method = []string{"EXAMINE"}
 		}
-		finding := result.add(item.UUID, Related{Capabilities, c.Status, c.text()}, titles[Capabilities], audit.remedyText(c), method, audit.Time)
+		finding := result.add(item.UUID, Related{Capabilities, c.Status, c.text()}, titles[Capabilities], audit.RemedyText(c), method, audit.Time)
 		result.addRisks(finding, c.Waived, "deviation-approved")
 		result.addRisks(finding, c.ExpiredWaivers, "open")
 		for _, r := range c.Related {

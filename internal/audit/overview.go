@@ -21,7 +21,7 @@ func (c *ContainerResult) row() overview.Row {
 		Status: overview.Status(c.Status), Title: c.Name, Selector: c.Name, Image: c.Image, Granted: c.Grants.Set, Privileged: c.Grants.Privileged,
 	}
 	if o := c.Observation; o != nil && o.Runs > 0 {
-		row.Used, row.Unused, row.Doubtful = o.Used, o.Unused, len(o.Doubts) > 0
+		row.Used, row.Unused, row.Doubtful = o.Used, o.Unused, o.Unused.Minus(o.Certain)
 		row.Observed, row.Runs = time.Duration(o.Seconds*float64(time.Second)), o.Runs
 	}
 	self := profile.Container{Image: c.Image, Labels: c.labels}

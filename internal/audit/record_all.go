@@ -13,8 +13,8 @@ import (
 // work than one observation after the other.
 const recordAllFrom = 2
 
-// recordAllTitle is the heading of [Audit.recordAll].
-const recordAllTitle = "Record all containers"
+// RecordAllTitle is the heading of [Audit.RecordAll].
+const RecordAllTitle = "Record all containers"
 
 // Recorder describes capmon serve on this host.
 type Recorder struct {
@@ -30,9 +30,9 @@ func (a Audit) unknownNeeds() []*ContainerResult {
 	return slices.DeleteFunc(slices.Clone(a.Containers), func(c *ContainerResult) bool { return len(c.Remedy.Observe) == 0 })
 }
 
-// remedyText returns the remedy of a container as text for a shell. If the needs of several containers are unknown, it
+// RemedyText returns the remedy of a container as text for a shell. If the needs of several containers are unknown, it
 // refers to a recording of all containers instead of listing the commands that observe this one.
-func (a Audit) remedyText(c *ContainerResult) string {
+func (a Audit) RemedyText(c *ContainerResult) string {
 	if len(c.Remedy.Observe) == 0 || len(a.unknownNeeds()) < recordAllFrom {
 		return c.Remedy.Text()
 	}
@@ -43,9 +43,9 @@ func (a Audit) remedyText(c *ContainerResult) string {
 	return c.Remedy.text("to find out what it needs, "+how, "to print the commands for this container alone: "+a.auditOf(c.Name))
 }
 
-// recordAll describes how to find out what the containers need with a single recording, as text for people. It returns
+// RecordAll describes how to find out what the containers need with a single recording, as text for people. It returns
 // "" if the needs of too few containers are unknown: the remedies then contain commands for each.
-func (a Audit) recordAll() string {
+func (a Audit) RecordAll() string {
 	unknown := a.unknownNeeds()
 	if len(unknown) < recordAllFrom {
 		return ""

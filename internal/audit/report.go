@@ -22,13 +22,12 @@ const (
 	CSV      Format = "csv"
 	SARIF    Format = "sarif"
 	JUnit    Format = "junit"
-	HTML     Format = "html"
 	OSCAL    Format = "oscal"
 	Markdown Format = "markdown"
 )
 
 // Formats returns the formats of [Write]. The first one is the default.
-func Formats() []Format { return []Format{Table, JSON, CSV, SARIF, JUnit, HTML, OSCAL, Markdown} }
+func Formats() []Format { return []Format{Table, JSON, CSV, SARIF, JUnit, OSCAL, Markdown} }
 
 // View contains the options of the format [Table].
 type View struct {
@@ -56,8 +55,6 @@ func Write(out io.Writer, audit Audit, format Format, version string, view View)
 		return findings.WriteSARIF(out, audit.findings(version))
 	case JUnit:
 		return findings.WriteJUnit(out, audit.findings(version))
-	case HTML:
-		return writeHTML(out, audit, version)
 	case OSCAL:
 		return writeOSCAL(out, audit, version)
 	case Markdown:
@@ -104,8 +101,8 @@ func (a Audit) findings(version string) findings.Report {
 			}
 		}
 		report.Findings = append(report.Findings, findings.Finding{
-			Rule: Capabilities, Status: c.Status, Subject: c.Name, Image: c.Image, Text: c.text(), Waivers: c.waiverTexts(),
-			Remedy: a.remedyText(c), Properties: properties,
+			Rule: Capabilities, Status: c.Status, Subject: c.Name, Image: c.Image, Text: c.text(), Waivers: c.WaiverTexts(),
+			Remedy: a.RemedyText(c), Properties: properties,
 		})
 		for _, r := range c.Related {
 			report.Findings = append(report.Findings, findings.Finding{
@@ -120,7 +117,7 @@ func (a Audit) findings(version string) findings.Report {
 
 // text returns the reasons, waivers and hints as one paragraph.
 func (c *ContainerResult) text() string {
-	return strings.Join(slices.Concat(c.Reasons, c.waiverTexts(), c.Hints), "; ")
+	return strings.Join(slices.Concat(c.Reasons, c.WaiverTexts(), c.Hints), "; ")
 }
 
 // totals returns how many containers have each status. It leaves out waived if there are no waivers.

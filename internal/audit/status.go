@@ -33,12 +33,8 @@ type evidence struct {
 }
 
 // observed reports whether capmon knows anything about the needs of this container.
-func (e evidence) observed() bool { return e.summary != nil && e.summary.Started && e.sameImage() }
-
-// sameImage reports whether the observation may be of the container's build of its image. Another build may have other
-// needs.
-func (e evidence) sameImage() bool {
-	return e.summary.Container.ImageID == "" || e.summary.Container.ImageID == e.container.ImageID
+func (e evidence) observed() bool {
+	return e.summary != nil && e.summary.Started && e.container.OfItsBuild()
 }
 
 func (e evidence) proved() bool { return e.observed() && e.summary.Proved() }
@@ -71,7 +67,7 @@ func (e evidence) observation() *Observation {
 		return nil
 	}
 	return &Observation{
-		Seconds: s.Observed.Seconds(), Runs: s.Runs, Starts: s.Starts, Stops: s.Stops, Since: s.Since, Used: s.Needs(), List: s.List(), Unused: e.unused(),
+		Seconds: s.Observed.Seconds(), Runs: s.Runs, Starts: s.Starts, Stops: s.Stops, Since: s.Since, Used: s.Needs(), List: s.List(), Unused: e.unused(), Certain: e.certainlyUnused(),
 		Proved: e.proved(), Minimal: e.minimal(), Doubts: append([]string{}, e.doubts()...),
 	}
 }
@@ -219,7 +215,7 @@ func (e evidence) gaps() []string {
 		return []string{"capmon has never observed it"}
 	case !s.Started:
 		return []string{"capmon saw only the runtime setup of the container, not its workload"}
-	case !e.sameImage():
+	case !e.container.OfItsBuild():
 		return []string{"the observation is of another build of its image"}
 	}
 	var gaps []string

@@ -36,8 +36,8 @@ func writeTable(out io.Writer, audit Audit, view View) error {
 			page.WriteString(printable.Text(text) + "\n")
 		}
 	}
-	if text := audit.recordAll(); text != "" {
-		page.WriteString("\n" + recordAllTitle + "\n\n" + printable.Lines(text))
+	if text := audit.RecordAll(); text != "" {
+		page.WriteString("\n" + RecordAllTitle + "\n\n" + printable.Lines(text))
 	}
 	_, err := io.WriteString(out, strings.TrimRight(page.String(), "\n")+"\n")
 	return err
@@ -56,7 +56,7 @@ func (a Audit) details(view View) string {
 		for _, reason := range c.Reasons {
 			line("  - %s", printable.Text(reason))
 		}
-		for _, text := range c.waiverTexts() {
+		for _, text := range c.WaiverTexts() {
 			line("  - %s", printable.Text(text))
 		}
 		if !view.Quiet {
@@ -67,7 +67,7 @@ func (a Audit) details(view View) string {
 		for _, r := range c.failedRelated() {
 			line("  %s: %s", strings.Replace(r.Rule, "-", " ", 1), printable.Text(r.Text))
 		}
-		if remedy := a.remedyText(c); remedy != "" {
+		if remedy := a.RemedyText(c); remedy != "" {
 			line("")
 			for text := range strings.SplitSeq(printable.Lines(remedy), "\n") {
 				line("    %s", text)

@@ -13,7 +13,7 @@ import (
 func (e evidence) waive(waivers *waiver.Matching) {
 	c, coverage := e.container, waivers.Cover(e.questionable())
 	c.Waived, c.ExpiredWaivers = coverage.Valid, coverage.Expired
-	if c.Status != findings.Fail || len(c.waiverTexts()) == 0 {
+	if c.Status != findings.Fail || len(c.WaiverTexts()) == 0 {
 		return
 	}
 	rest := e.without(coverage)
@@ -81,7 +81,7 @@ func (e evidence) notWaived() []string {
 // waived returns the capabilities that valid waivers cover.
 func (c *ContainerResult) waived() capability.Set { return waiver.Coverage{Valid: c.Waived}.Set() }
 
-// waiverTexts describes the waivers of the container, the valid ones first.
-func (c *ContainerResult) waiverTexts() []string {
+// WaiverTexts describes the waivers of the container, the valid ones first.
+func (c *ContainerResult) WaiverTexts() []string {
 	return waiver.Coverage{Valid: c.Waived, Expired: c.ExpiredWaivers}.Texts()
 }

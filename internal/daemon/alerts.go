@@ -17,7 +17,8 @@ const maxWaitingAlerts = 100_000
 // AlertQueue is the queue of alerts that wait for the database. No container can use the space of other containers.
 // AlertQueue is safe for concurrent use.
 type AlertQueue struct {
-	log *zap.Logger
+	log  *zap.Logger
+	feed alertFeed
 
 	mu      sync.Mutex
 	waiting fairqueue.Queue[alert.Alert]
@@ -30,8 +31,10 @@ func NewAlertQueue(log *zap.Logger) *AlertQueue {
 }
 
 // Add adds an alert, without waiting. If too many alerts of its container wait, Add counts it as lost, and the database
-// later gets an alert that reports the number. The queues of sinks are separate.
+// later gets an alert that reports the number. The queues of sinks are separate. Add also passes the alert to the
+// subscriptions.
 func (a *AlertQueue) Add(one alert.Alert) {
+	a.feed.publish(one)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	origin := one.Origin()

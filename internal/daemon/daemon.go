@@ -273,6 +273,9 @@ func (d *Daemon) Latest() profile.Profile {
 	return d.latest
 }
 
+// Subscribe returns a subscription to the alerts, see [AlertQueue.Subscribe].
+func (d *Daemon) Subscribe() *AlertSubscription { return d.options.Alerts.Subscribe() }
+
 // Close saves the waiting alerts and closes the database. If the recording is pinned, it continues for the next
 // process. Otherwise it ends.
 func (d *Daemon) Close() error {

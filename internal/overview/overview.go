@@ -60,16 +60,27 @@ type Row struct {
 	// Used has the capabilities that the container needs, as far as capmon knows. Unused has the granted capabilities
 	// that it did not use or, with a proof, does not need. Denied has those that it tried to use.
 	Used, Unused, Denied capability.Set
-	// Doubtful is true if Unused is not certain although Status does not say so.
-	Doubtful bool
+	// Doubtful are members of Unused that the container may need although capmon did not see their use.
+	Doubtful capability.Set
 
 	// Observed is how long capmon saw the workload run, in Runs runs. Runs is 0 if capmon never observed the workload.
 	Observed time.Duration
 	Runs     int
+
+	// Positions are the positions of the row's containers in [Overview.Containers].
+	Positions []int
 }
 
 // Certain reports whether Unused is certain. Otherwise capmon only did not see the uses.
-func (r Row) Certain() bool { return !r.Doubtful && r.Status != Unsure && r.Status != Manual }
+func (r Row) Certain() bool { return r.Doubtful.Empty() && r.Status != Unsure && r.Status != Manual }
+
+// CertainlyUnused returns the members of Unused for which the observation is sufficient.
+func (r Row) CertainlyUnused() capability.Set {
+	if r.Status == Unsure || r.Status == Manual {
+		return 0
+	}
+	return r.Unused.Minus(r.Doubtful)
+}
 
 // Grave reports whether an operator has to do something about the container.
 func (r Row) Grave() bool { return slices.Contains([]Status{Fail, Manual, Unused, Unsure}, r.Status) }
@@ -139,7 +150,6 @@ func group(rows []Row) []Row {
 	for _, row := range rows {
 		at := slices.IndexFunc(groups, func(g Row) bool { return joins(g, row) })
 		if at < 0 {
-			row.Members = []string{row.Title}
 			groups = append(groups, row)
 			continue
 		}
@@ -165,12 +175,14 @@ func joins(group, row Row) bool {
 
 func join(group, row Row) Row {
 	group.Members = append(group.Members, row.Title)
+	group.Positions = append(group.Positions, row.Positions...)
 	slices.SortStableFunc(group.Members, CompareNames)
 	if CompareNames(row.Title, group.Title) < 0 {
 		group.Title, group.Selector = row.Title, row.Selector
 	}
 	group.Used, group.Denied = group.Used.Union(row.Used), group.Denied.Union(row.Denied)
 	group.Unused = group.Unused.Intersect(row.Unused)
+	group.Doubtful = group.Doubtful.Union(row.Doubtful).Intersect(group.Unused)
 	group.Observed, group.Runs = group.Observed+row.Observed, group.Runs+row.Runs
 	return group
 }
@@ -195,10 +207,18 @@ type Totals struct {
 type Overview struct {
 	Rows   []Row
 	Totals Totals
+	// Containers has a row for each container, in the order of the containers of the profile or audit.
+	Containers []Row
 }
 
 // New returns the overview of containers: rows has one row for each.
-func New(rows []Row) Overview { return Overview{Rows: group(rows), Totals: sum(rows)} }
+func New(rows []Row) Overview {
+	rows = slices.Clone(rows)
+	for i := range rows {
+		rows[i].Members, rows[i].Positions = []string{rows[i].Title}, []int{i}
+	}
+	return Overview{Rows: group(rows), Totals: sum(rows), Containers: rows}
+}
 
 func sum(rows []Row) Totals {
 	t := Totals{Containers: len(rows), Status: make(map[Status]int)}
@@ -214,12 +234,10 @@ func sum(rows []Row) Totals {
 			t.Granted += row.Granted.Len()
 			t.Used += row.Granted.Intersect(row.Used).Len()
 		}
-		if !row.Certain() {
-			t.Unseen += row.Unused.Len()
-			continue
-		}
-		t.Unused += row.Unused.Len()
-		if row.Unused.Has(capability.NetRaw) {
+		unused := row.CertainlyUnused()
+		t.Unused += unused.Len()
+		t.Unseen += row.Unused.Minus(unused).Len()
+		if unused.Has(capability.NetRaw) {
 			t.NetRawUnused++
 		}
 	}

@@ -86,7 +86,7 @@ func TestReplicasAreOneRow(t *testing.T) {
 		"other grants":         {func(r *Row) { r.Granted = ptr(standard.Without(capability.Kill)) }, false},
 		"unknown grants":       {func(r *Row) { r.Granted = nil }, false},
 		"privileged":           {func(r *Row) { r.Privileged = true }, false},
-		"doubtful":             {func(r *Row) { r.Doubtful = true }, false},
+		"doubtful":             {func(r *Row) { r.Doubtful = r.Unused }, false},
 		"nothing unused":       {func(r *Row) { r.Unused = 0 }, false},
 		"no common unused":     {func(r *Row) { r.Unused = chown }, false},
 		"one common is enough": {func(r *Row) { r.Unused = kill }, true},

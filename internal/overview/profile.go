@@ -39,6 +39,9 @@ func Of(s profile.Summary) Row {
 		row.Used = s.List()
 	}
 	row.Status = statusOf(s, row)
+	if row.Status == Unsure {
+		row.Doubtful = row.Unused
+	}
 	row.Replica = Replica(s.Container, row)
 	return row
 }

@@ -102,7 +102,7 @@ func (p *page) violation(v policy.Violation, prefix string, of policy.Policy) {
 			p.line("    and %d other patterns of use (--all shows them)", len(uses)-i)
 			return
 		}
-		p.line("    by %s  %s", describe(use), plural(use.Count, "time", "times"))
+		p.line("    by %s  %s", Describe(use), plural(use.Count, "time", "times"))
 	}
 }
 
@@ -334,7 +334,7 @@ func findingOf(id string, c policy.ContainerResult, of policy.Policy) findings.F
 		if i == usesShown {
 			break
 		}
-		texts = append(texts, describe(use))
+		texts = append(texts, Describe(use))
 	}
 	f := newFinding(id, status, c, strings.Join(append(texts, waivers...), "; "))
 	f.Waivers = waivers

@@ -37,7 +37,7 @@ func writeCheckMarkdown(out io.Writer, result policy.Result, options Options) er
 // checkRow returns the row of a container, with the result of the check as its status.
 func checkRow(c policy.ContainerResult) overview.Row {
 	row := overview.Of(c.Summary)
-	row.Doubtful, row.Status = !row.Certain(), overview.Pass
+	row.Doubtful, row.Status = row.Unused.Minus(row.CertainlyUnused()), overview.Pass
 	switch {
 	case len(c.Violations) > 0:
 		row.Status = overview.Fail

@@ -86,31 +86,33 @@ func (p *page) compared(c compare.ContainerComparison) {
 	if !c.Withdrawn.Empty() {
 		p.line("  granted only before: %s", c.Withdrawn.Text())
 	}
-	for _, note := range incompleteSides(c) {
+	for _, note := range doubts(c) {
 		p.line("  %s %s", p.mark("note:", text.FgYellow), note)
 	}
 }
 
-// incompleteSides returns why capmon did not observe a container completely in the two profiles, and what this means
-// for the changes. It returns nothing for a container that is in one profile only.
-func incompleteSides(c compare.ContainerComparison) (notes []string) {
-	if c.Before == nil || c.After == nil {
+// Doubts returns why the comparison of a container is not certain: what looks new may have been needed before, and what
+// looks gone may still be needed. The texts are safe for a terminal.
+func Doubts(c compare.ContainerComparison) []string { return doubts(makeComparedPrintable(c)) }
+
+func doubts(c compare.ContainerComparison) []string {
+	if c.After == nil || c.Before == nil {
 		return nil
 	}
-	for _, side := range []struct {
-		profile, meaning string
-		change           compare.Change
-		reasons          []string
-	}{
-		{"in the earlier profile", "what is new may have been needed before: ", compare.New, c.NewUnsure},
-		{"in the later profile", "what is gone may still be needed: ", compare.Gone, c.GoneUnsure},
-	} {
-		if !hasChange(c, side.change) {
-			side.meaning = ""
-		}
-		for _, reason := range side.reasons {
-			notes = append(notes, side.meaning+side.profile+", "+reason)
-		}
+	return slices.Concat(
+		observedNotes("in the earlier profile", "what is new may have been needed before: ", hasChange(c, compare.New), c.NewUnsure),
+		observedNotes("in the later profile", "what is gone may still be needed: ", hasChange(c, compare.Gone), c.GoneUnsure))
+}
+
+// observedNotes returns a note for each reason why capmon did not observe a container completely in one of the profiles.
+// when names the profile. meaning is the consequence of the reasons, if there are changes.
+func observedNotes(when, meaning string, changed bool, reasons []string) []string {
+	if !changed {
+		meaning = ""
+	}
+	var notes []string
+	for _, reason := range reasons {
+		notes = append(notes, fmt.Sprintf("%s%s, %s", meaning, when, reason))
 	}
 	return notes
 }
@@ -184,15 +186,8 @@ func (p *page) changes(c compare.ContainerComparison) string {
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
 	t.SetStyle(style)
 	t.SetColumnConfigs(nil)
-	for _, each := range c.Capabilities {
-		p.change(t, c, each)
-	}
-	if p.options.All {
-		for _, use := range c.Uses {
-			if !use.Matters() {
-				t.AppendRow(p.useRow(use, use.Latest().Capability.String(), string(use.Latest().Class), ""))
-			}
-		}
+	for _, row := range changeRows(c, p.options.All) {
+		t.AppendRow(table.Row{p.sign(row.Change), row.Capability, row.Word, row.Granted, row.By})
 	}
 	if t.Length() == 0 {
 		return ""
@@ -200,36 +195,66 @@ func (p *page) changes(c compare.ContainerComparison) string {
 	return t.Render()
 }
 
-// change adds the rows of one capability: one for each pattern of use that is new, gone or changed. The first row also
-// has the change of the capability.
-func (p *page) change(t table.Writer, c compare.ContainerComparison, each compare.CapabilityChange) {
+// ChangeRow is a pattern of use that is new, gone or changed. Only the first row of a capability has the capability's
+// name and the change of the need.
+type ChangeRow struct {
+	Change                        compare.Change
+	Capability, Word, Granted, By string
+}
+
+// Changes returns the rows of a container's comparison. The texts are safe for a terminal.
+func Changes(c compare.ContainerComparison) []ChangeRow {
+	return changeRows(makeComparedPrintable(c), false)
+}
+
+func changeRows(c compare.ContainerComparison, all bool) []ChangeRow {
+	var rows []ChangeRow
+	for _, each := range c.Capabilities {
+		rows = append(rows, rowsOf(c, each, all)...)
+	}
+	if !all {
+		return rows
+	}
+	for _, use := range c.Uses {
+		if !use.Matters() {
+			rows = append(rows, rowOf(use, use.Latest().Capability.String(), string(use.Latest().Class), ""))
+		}
+	}
+	return rows
+}
+
+// rowsOf returns the rows of one capability: one for each pattern of use that is new, gone or changed. The first row
+// also has the change of the capability.
+func rowsOf(c compare.ContainerComparison, each compare.CapabilityChange, all bool) []ChangeRow {
+	var rows []ChangeRow
 	name, word := each.Capability.String(), changeWord(c, each)
-	uses := p.shown(c, each.Capability)
+	uses := shown(c, each.Capability, all)
 	for i, use := range uses {
-		if i == usesShown && !p.options.All && len(uses) > usesShown+1 {
-			t.AppendRow(table.Row{"", "", "", "", fmt.Sprintf("and %d other patterns of use that changed (--all shows them)", len(uses)-i)})
+		if i == usesShown && !all && len(uses) > usesShown+1 {
+			rows = append(rows, ChangeRow{By: fmt.Sprintf("and %d other patterns of use that changed (--all shows them)", len(uses)-i)})
 			break
 		}
-		t.AppendRow(p.useRow(use, name, word, grantChange(c, each.Capability)))
+		rows = append(rows, rowOf(use, name, word, grantChange(c, each.Capability)))
 		name, word = "", ""
 	}
 	if name != "" && each.Before != each.After { // a proof shows the change, without an observed use
-		t.AppendRow(table.Row{p.sign(changeOf(each)), name, word, grantChange(c, each.Capability), "shown by capmon verify"})
+		rows = append(rows, ChangeRow{changeOf(each), name, word, grantChange(c, each.Capability), "shown by capmon verify"})
 	}
+	return rows
 }
 
 // shown returns the uses of a capability that the table shows.
-func (p *page) shown(c compare.ContainerComparison, of capability.Capability) []compare.UseChange {
+func shown(c compare.ContainerComparison, of capability.Capability, all bool) []compare.UseChange {
 	return slices.DeleteFunc(slices.Clone(c.Uses), func(u compare.UseChange) bool {
-		return u.Latest().Capability != of || !u.Matters() || u.Change == compare.Same && !p.options.All
+		return u.Latest().Capability != of || !u.Matters() || u.Change == compare.Same && !all
 	})
 }
 
-func (p *page) useRow(use compare.UseChange, name, word, granted string) table.Row {
+func rowOf(use compare.UseChange, name, word, granted string) ChangeRow {
 	if word == "" {
 		word = useWord(use)
 	}
-	return table.Row{p.sign(use.Change), name, word, granted, useText(use)}
+	return ChangeRow{use.Change, name, word, granted, useText(use)}
 }
 
 // sign returns the mark that colors a row in a Markdown block of type diff.
@@ -310,7 +335,7 @@ var fieldWords = map[compare.Field]string{
 
 // useText returns the use, followed by the earlier values of the fields that changed.
 func useText(use compare.UseChange) string {
-	text := describe(use.Latest())
+	text := Describe(use.Latest())
 	if use.Change != compare.Changed {
 		return text
 	}

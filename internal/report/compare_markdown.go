@@ -94,7 +94,7 @@ func comparedDetails(c compare.ContainerComparison, options Options) markdown.De
 	if len(short) == 0 && c.Before != nil && c.After != nil {
 		none = markdown.Paragraph("No change in what is needed.")
 	}
-	rest := none + markdown.Section("Cautions about the comparison", markdown.Texts(incompleteSides(c)))
+	rest := none + markdown.Section("Cautions about the comparison", markdown.Texts(doubts(c)))
 	if c.After != nil {
 		list := listOf(*c.After)
 		rest += list.head + list.tail
@@ -141,9 +141,8 @@ func changesInShort(c compare.ContainerComparison) string {
 
 // comparedItems returns the changes as items of a list, in full with the uses that changed.
 func comparedItems(c compare.ContainerComparison, options Options) (full, short []string) {
-	p := &page{options: options}
 	for _, each := range c.Capabilities {
-		uses := p.shown(c, each.Capability)
+		uses := shown(c, each.Capability, options.All)
 		word := changeWord(c, each)
 		if word == "" && len(uses) == 0 {
 			continue

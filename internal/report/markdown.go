@@ -150,7 +150,7 @@ func evidenceOf(s profile.Summary, options Options) string {
 	if options.All {
 		text += markdown.Section("Not counted as use", notCounted(s, options))
 	}
-	if summary := proofSummary(s); summary != "" {
+	if summary := ProofSummary(s); summary != "" {
 		text += markdown.Paragraph("%s", markdown.Text(summary))
 	}
 	var hints []string

@@ -18,6 +18,13 @@ func summaries(p profile.Profile) []profile.Summary {
 	return all
 }
 
+// Printable returns a summary with texts that are safe for a terminal and for [Describe]. Its labels, image ID and image
+// digest are unchanged.
+func Printable(s profile.Summary) profile.Summary {
+	makePrintable(&s)
+	return s
+}
+
 func makePrintable(s *profile.Summary) {
 	for _, text := range []*string{&s.Container.ID, &s.Container.Name, &s.Container.Image, &s.Container.Unconfirmed, &s.EngineError} {
 		*text = printable.Text(*text)

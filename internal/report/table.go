@@ -85,8 +85,8 @@ func (p *page) container(s profile.Summary) {
 		p.others(s)
 	}
 	if s.Started {
-		p.line("  %s", verdict(s))
-		if text := proofSummary(s); text != "" {
+		p.line("  %s", Verdict(s))
+		if text := ProofSummary(s); text != "" {
 			p.line("  %s", text)
 		}
 		if !p.options.Quiet {
@@ -240,9 +240,9 @@ func (p *page) uses(t table.Writer, c capability.Capability, word string, uses [
 			return
 		}
 		if i == 0 {
-			t.AppendRow(table.Row{c.String(), word, total(uses), describe(use)})
+			t.AppendRow(table.Row{c.String(), word, total(uses), Describe(use)})
 		} else {
-			t.AppendRow(table.Row{"", "", "", describe(use)})
+			t.AppendRow(table.Row{"", "", "", Describe(use)})
 		}
 	}
 }
@@ -286,8 +286,8 @@ func total(uses []profile.UsePattern) (sum uint64) {
 	return sum
 }
 
-// describe returns the program, the system call and the call site of a use, with its reason or why it is unsure.
-func describe(use profile.UsePattern) string {
+// Describe returns the program, the system call and the call site of a use, with its reason or why it is unsure.
+func Describe(use profile.UsePattern) string {
 	s := Program(use)
 	if use.Call != "" {
 		s += "  " + use.Call
@@ -331,7 +331,8 @@ func Program(use profile.UsePattern) string {
 	return use.Program
 }
 
-func verdict(s profile.Summary) string {
+// Verdict returns how many granted capabilities the container never used, for CIS 5.4.
+func Verdict(s profile.Summary) string {
 	unused, known := s.Unused()
 	if !known {
 		return "CIS 5.4: the grants are not known"

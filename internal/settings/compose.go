@@ -35,7 +35,7 @@ func flowList(names []string) string { return "[" + strings.Join(names, ", ") + 
 func composeTarget() Target {
 	return Target{
 		Name: "compose", About: "services of a compose file", standard: capability.DockerDefault(),
-		groups: composeServices, leftOut: LabeledContainer.OneOff,
+		groups: composeServices, nameOf: serviceName, leftOut: LabeledContainer.OneOff,
 		text: func(c changes) string {
 			var text strings.Builder
 			for _, line := range composeLines(c.dropped(dockerflags.All), c.add) {

@@ -27,8 +27,10 @@ type LabeledContainer struct {
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./@-]*$`)
 
 // Containers returns the containers of a profile, in the order of their start.
-func Containers(p profile.Profile) []LabeledContainer {
-	summaries := profile.Summaries(p)
+func Containers(p profile.Profile) []LabeledContainer { return Labeled(profile.Summaries(p)) }
+
+// Labeled gives labels to the containers of a profile.
+func Labeled(summaries []profile.Summary) []LabeledContainer {
 	titles, images := make(map[string]int), make(map[string]int)
 	for _, s := range summaries {
 		titles[s.Container.Title()]++
@@ -159,12 +161,13 @@ func CheckGroups(groups []Group) error {
 
 // sameOrigin reports whether two containers with the same name are replicas.
 func (c LabeledContainer) sameOrigin(other LabeledContainer) bool {
-	for _, label := range []string{"com.docker.compose.project", "com.docker.stack.namespace", "io.kubernetes.pod.namespace"} {
-		if c.Container.Labels[label] != other.Container.Labels[label] {
-			return false
-		}
-	}
-	return c.Container.Image == other.Container.Image
+	return c.origin() == other.origin()
+}
+
+// origin returns what replicas have in common: the project, the stack, the namespace and the image.
+func (c LabeledContainer) origin() [4]string {
+	labels := c.Container.Labels
+	return [4]string{labels["com.docker.compose.project"], labels["com.docker.stack.namespace"], labels["io.kubernetes.pod.namespace"], c.Container.Image}
 }
 
 // Names returns Docker's names of the capabilities in a set.

@@ -39,6 +39,8 @@ type Target struct {
 	noDelta  string
 	// groups returns the containers that share settings; nil if none do.
 	groups func([]LabeledContainer) ([]Group, error)
+	// nameOf returns the name that the containers of a group have in common; nil if groups is nil.
+	nameOf func(LabeledContainer) string
 	// leftOut returns the reason why the target has no settings for a container, "" if it has settings. leftOut is nil
 	// if the target has settings for all containers.
 	leftOut func(LabeledContainer) string
@@ -171,6 +173,26 @@ func (t Target) Settings(all []LabeledContainer, style Style) (text string, note
 		return "", notes, nil
 	}
 	return t.join(sections), notes, nil
+}
+
+// Replicas returns, for the label of each container, the containers that have their settings in common with it, in the
+// order of all: those with the same name for the target, and the same image and project. A container without replicas is
+// alone. The settings of a replica alone may lack what the others need.
+func (t Target) Replicas(all []LabeledContainer) map[string][]LabeledContainer {
+	byGroup, byLabel := make(map[string][]LabeledContainer), make(map[string][]LabeledContainer)
+	group := func(c LabeledContainer) string {
+		if t.nameOf == nil || t.leftOut != nil && t.leftOut(c) != "" {
+			return "only " + c.Label
+		}
+		return fmt.Sprintf("%q %q", t.nameOf(c), c.origin())
+	}
+	for _, c := range all {
+		byGroup[group(c)] = append(byGroup[group(c)], c)
+	}
+	for _, c := range all {
+		byLabel[c.Label] = byGroup[group(c)]
+	}
+	return byLabel
 }
 
 // included returns the containers for which the target has settings, with notes about the others.

@@ -287,9 +287,7 @@ func (s *Store) LastAlert(ctx context.Context, rule string) (last alert.Alert, o
 func alertsOf(ctx context.Context, tx *sql.Tx, selector selector, wanted func(profile.Container) bool) (alerts []alert.Alert, err error) {
 	err = each(ctx, tx, func(rows *sql.Rows) error {
 		a, size, err := scanDocument[alert.Alert](rows, "alert")
-		c := a.Container()
-		if err == nil && selector.during(a.Time, a.Time) &&
-			wanted(profile.Container{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.Labels}) {
+		if err == nil && selector.during(a.Time, a.Time) && wanted(containerOf(a)) {
 			alerts = append(alerts, a)
 			err = selector.countRead(size)
 		}

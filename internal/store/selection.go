@@ -10,6 +10,7 @@ import (
 	"github.com/docker/go-units"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/containerid"
@@ -209,6 +210,27 @@ func (s Selection) Of(p profile.Profile) (profile.Profile, error) {
 func (s Selection) AnyOf(all []profile.Container) (bool, error) {
 	selector, err := s.selector()
 	return err == nil && slices.ContainsFunc(all, selector.container), err
+}
+
+// OfAlerts returns the alerts that are selected, and those that may match the selection, because the engine could not
+// identify their containers. The error names an invalid pattern.
+func (s Selection) OfAlerts(all []alert.Alert) (selected []alert.Alert, err error) {
+	selector, err := s.selector()
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range all {
+		if c := containerOf(a); selector.during(a.Time, a.Time) && (selector.container(c) || selector.maySelect(c)) {
+			selected = append(selected, a)
+		}
+	}
+	return selected, nil
+}
+
+// containerOf returns what an alert contains about its container.
+func containerOf(a alert.Alert) profile.Container {
+	c := a.Container()
+	return profile.Container{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.Labels}
 }
 
 func (s selector) run(run profile.Run) bool { return s.container(run.Container) && s.overlaps(run) }

@@ -7,6 +7,8 @@ go 1.26.8
 require (
 	github.com/aws/aws-sdk-go-v2/service/ecs v1.105.1
 	github.com/capmon/capmon v0.0.0
+	github.com/chromedp/cdproto v0.159.0
+	github.com/chromedp/chromedp v0.23.0
 	github.com/compose-spec/compose-go/v2 v2.16.2
 	github.com/docker/docker v28.5.2+incompatible
 	github.com/getkin/kin-openapi v0.153.0
@@ -30,6 +32,7 @@ require (
 )
 
 require (
+	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/maruel/natural v1.3.0 // indirect
 	github.com/yuin/goldmark v1.8.7
 )

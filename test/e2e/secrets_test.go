@@ -304,7 +304,7 @@ func (o *outputs) documents(rules, saved, database string) {
 	}
 	// The database also has the containers of other tests, which may not go together.
 	for _, source := range [][]string{{saved}, {"--db", database, "--container", planted}} {
-		for _, format := range []string{"table", "json", "flags"} {
+		for _, format := range []string{"table", "json", "flags", "html"} {
 			o.run(append([]string{"report", "-o", format, "--all", "--even-if-start-unseen"}, source...)...)
 		}
 		for _, format := range []string{"table", "json", "junit", "sarif"} {
@@ -314,7 +314,7 @@ func (o *outputs) documents(rules, saved, database string) {
 			o.run(append([]string{"flags", "--even-if-start-unseen", "--for", target.Name}, source...)...)
 		}
 	}
-	for _, format := range []string{"table", "json"} {
+	for _, format := range []string{"table", "json", "html"} {
 		o.run("diff", "-o", format, saved, saved)
 	}
 	for _, format := range []string{"text", "json"} {

@@ -28,12 +28,17 @@ type Source struct {
 	Daemon daemon.State
 	// Err is the error of the database.
 	Err error
+	// Queue receives the alerts for Subscribe; nil for none.
+	Queue *daemon.AlertQueue
 }
 
 // Working returns a source that has saved its data just now.
 func Working() *Source {
 	return &Source{Daemon: daemon.State{Hook: monitor.Tracepoint, ID: "0123", Began: Saturday, Saved: time.Now()}}
 }
+
+// Subscribe subscribes to s.Queue.
+func (s *Source) Subscribe() *daemon.AlertSubscription { return s.Queue.Subscribe() }
 
 // State returns s.Daemon.
 func (s *Source) State() daemon.State { return s.Daemon }

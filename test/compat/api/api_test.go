@@ -28,6 +28,10 @@ func handlerOf(source api.Source, token string) http.Handler {
 	return api.Handler(source, prometheus.NewRegistry(), api.Options{Token: token, Stale: time.Hour, Settled: time.Minute, Version: "1", Log: zap.NewNop()})
 }
 
+func init() {
+	openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.RegisteredBodyDecoder("text/plain"))
+}
+
 // description returns openapi.json after validating it.
 func description(t testing.TB) *openapi3.T {
 	t.Helper()
@@ -79,6 +83,14 @@ func TestResponsesAreAsDescribed(t *testing.T) {
 		want   int
 		says   string
 	}{
+		{apitest.Working(), "", "/", "", 200, "<!DOCTYPE html>"},
+		{apitest.Working(), "", "/", "container=nothing", 200, "<!DOCTYPE html>"},
+		{broken, "", "/", "", 503, "no room"},
+		{much, "", "/", "", 422, "narrow it with container"},
+		{apitest.Working(), "", "/", "images=a", 400, `unknown parameter \"images\"`},
+		{apitest.Working(), "", "/api/v1/events", "images=a", 400, `unknown parameter \"images\"`},
+		{apitest.Working(), "0123456789abcdef", "/", "", 401, "as the password of HTTP Basic"},
+		{apitest.Working(), "0123456789abcdef", "/api/v1/events", "", 401, "Authorization: Bearer"},
 		{apitest.Working(), "", "/healthz", "", 200, "ok\n"},
 		{apitest.Working(), "", "/readyz", "", 200, "ready\n"},
 		{stale, "", "/readyz", "", 503, "nothing was saved since 2026-08-01"},

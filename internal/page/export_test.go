@@ -1,0 +1,4 @@
+package page
+
+// States returns all states.
+func States() []State { return states }

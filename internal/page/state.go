@@ -1,0 +1,139 @@
+package page
+
+import (
+	"html/template"
+	"slices"
+	"strings"
+)
+
+// State is what a cell of the matrix shows: what a container has to do with a capability.
+type State struct {
+	// Key is a lower-case letter.
+	Key string `json:"key"`
+	// Name is the text of the cell. The style sheet shows it as a sign and a color.
+	Name    string `json:"name"`
+	Meaning string `json:"meaning"`
+}
+
+// The keys of the states.
+const (
+	used       = 'u'
+	proved     = 'p'
+	soft       = 's'
+	unsure     = 'n'
+	spared     = 'r'
+	notSeen    = 'q'
+	unobserved = 'o'
+	unused     = 'x'
+	waived     = 'w'
+	denied     = 'd'
+
+	isNew      = 'a'
+	newUnsure  = 'b'
+	changed    = 'c'
+	gone       = 'g'
+	goneUnsure = 'h'
+	same       = 'e'
+	grantOnly  = 'i'
+
+	none = ' '
+)
+
+// states are all states. If containers of one row have different states, the first one in this order counts: a row needs
+// what one of its containers needs.
+var states = []State{
+	{string(isNew), "new", "needed or denied now, and not used before"},
+	{string(newUnsure), "perhaps new", "not seen before, but the earlier observation is not sufficient to say that it is new"},
+	{string(changed), "changed", "needed in both profiles, with other patterns of use"},
+	{string(goneUnsure), "perhaps gone", "not seen in the later profile, but the observation is not sufficient to say that it is gone"},
+	{string(gone), "gone", "needed or denied before, and no longer used"},
+	{string(same), "same", "needed in both profiles, with the same patterns of use"},
+	{string(used), "used", "needed: a denial would be an error"},
+	{string(proved), "proved", "capmon verify proved that the container needs it"},
+	{string(soft), "soft", "needed, but a denial would only change a result"},
+	{string(unsure), "unsure", "on the list, but may not be needed"},
+	{string(spared), "spared", "used, but not needed: other capabilities on the list are sufficient"},
+	{string(notSeen), "not seen", "granted, and capmon saw no use, but the observation is not sufficient to say that it is unused"},
+	{string(unobserved), "not observed", "granted, and capmon does not know the uses"},
+	{string(unused), "unused", "granted, and not used or proved unneeded: remove it"},
+	{string(waived), "waived", "granted and unused, and an operator accepted that"},
+	{string(denied), "denied", "not granted: the container tried to use it, and the kernel denied it"},
+	{string(grantOnly), "granted", "granted in one of the profiles, without a change of what is needed"},
+}
+
+// deniedToo is the name of the mark for an upper-case key.
+const deniedToo = ", also denied"
+
+func stateOf(key byte) (State, bool) {
+	i := slices.IndexFunc(states, func(s State) bool { return s.Key == strings.ToLower(string(key)) })
+	if i < 0 {
+		return State{}, false
+	}
+	return states[i], true
+}
+
+// occurring returns the states that occur in the containers.
+func occurring(containers []Container) []State {
+	var cells strings.Builder
+	for _, c := range containers {
+		cells.WriteString(c.Cells)
+	}
+	all := strings.ToLower(cells.String())
+	return slices.DeleteFunc(slices.Clone(states), func(s State) bool { return !strings.Contains(all, s.Key) })
+}
+
+// alsoDenied marks a cell: the kernel also denied a check of the capability.
+func alsoDenied(key byte) byte {
+	if key == none || key == denied {
+		return denied
+	}
+	return strings.ToUpper(string(key))[0]
+}
+
+// joinCells returns the cells of a row with several containers.
+func joinCells(containers []Container, members []int) string {
+	cells := []byte(containers[members[0]].Cells)
+	for _, member := range members[1:] {
+		for i := range cells {
+			cells[i] = joinCell(cells[i], containers[member].Cells[i])
+		}
+	}
+	return string(cells)
+}
+
+func joinCell(one, other byte) byte {
+	rank := func(key byte) int {
+		i := slices.IndexFunc(states, func(s State) bool { return s.Key == strings.ToLower(string(key)) })
+		if i < 0 {
+			return len(states)
+		}
+		return i
+	}
+	isDenied := func(key byte) bool { return key == denied || 'A' <= key && key <= 'Z' }
+	first := one
+	if rank(other) < rank(one) {
+		first = other
+	}
+	if isDenied(one) || isDenied(other) {
+		return alsoDenied(first)
+	}
+	return first
+}
+
+// cellsHTML returns the cells of a row. It contains only names of states.
+func cellsHTML(cells string) template.HTML {
+	var text strings.Builder
+	for _, key := range []byte(cells) {
+		state, ok := stateOf(key)
+		if !ok {
+			text.WriteString("<td>")
+			continue
+		}
+		class, name := "s"+state.Key, state.Name
+		if key != state.Key[0] {
+			class, name = class+" also", name+deniedToo
+		}
+		text.WriteString(`<td class="` + class + `">` + name)
+	}
+	return template.HTML(text.String())
+}

@@ -1,0 +1,73 @@
+package page
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/capmon/capmon/internal/printable"
+)
+
+// The largest sizes of texts in bytes. Anyone can choose the names of containers, and write a profile.
+const (
+	maxText    = 1 << 10
+	maxCaution = 16 << 10 // a caution can list many programs
+	maxCode    = 64 << 10
+	maxKey     = 80
+)
+
+// name returns a text of others in a form that is safe to display.
+func name(s string) string {
+	return shorten(printable.Text(s[:min(len(s), 2*maxText)]), maxText)
+}
+
+// shorten cuts a text that is longer than limit, and appends the number of the bytes that are missing. The text has to
+// be safe to display.
+func shorten(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	end := limit
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return fmt.Sprintf("%s… (%d more bytes)", s[:end], len(s)-end)
+}
+
+func shortenAll(texts []string, limit int) []string {
+	short := make([]string, 0, len(texts))
+	for _, text := range texts {
+		short = append(short, shorten(text, limit))
+	}
+	return short
+}
+
+// code returns the lines of a text to copy. ok is false if the text is too long: a part of it could be wrong.
+func code(text string) (lines Lines, ok bool) {
+	if len(text) > maxCode {
+		return nil, false
+	}
+	return strings.Split(strings.TrimRight(printable.Lines(text), "\n"), "\n"), true
+}
+
+// keys returns a unique key for each name, which is the name itself if possible.
+func keys(names []string) []string {
+	taken := make(map[string]bool)
+	all := make([]string, 0, len(names))
+	for _, name := range names {
+		key := name
+		if len(key) > maxKey {
+			sum := sha256.Sum256([]byte(name))
+			key = name[:maxKey/2] + "…" + hex.EncodeToString(sum[:8])
+		}
+		key = printable.Text(key)
+		for n := 2; taken[key]; n++ {
+			key = fmt.Sprintf("%s-%d", printable.Text(name[:min(len(name), maxKey/2)]), n)
+		}
+		taken[key] = true
+		all = append(all, key)
+	}
+	return all
+}

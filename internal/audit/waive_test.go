@@ -221,7 +221,7 @@ func TestEveryFormatListsWaivers(t *testing.T) {
 				t.Errorf("%s does not contain %q", format, part)
 			}
 		}
-		if totals, ok := map[Format]string{Table: "4 containers: 2 fail, 1 waived, 1 pass", HTML: "2 fail, 0 manual, 1 waived, 1 pass"}[format]; ok && !strings.Contains(text, totals) {
+		if totals := "4 containers: 2 fail, 1 waived, 1 pass"; format == Table && !strings.Contains(text, totals) {
 			t.Errorf("%s does not contain %q", format, totals)
 		}
 	}

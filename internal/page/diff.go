@@ -26,7 +26,7 @@ var diffFields = []Field{{"Image", false}, {"New", true}, {"Gone", true}, {"Obse
 
 // OfDiff returns the page of a comparison.
 func OfDiff(c compare.Comparison, options Options) Page {
-	page := Page{Title: "Changes of capabilities", Made: made(options.Version, options.Time), Notes: []string{}, Fields: diffFields, Advice: []Advice{}}
+	page := Page{Title: "Changes of capabilities", Made: made(options.Version, options.Time), Notes: []string{}, Fields: diffFields, Advice: []Advice{}, Containers: []Container{}}
 	page.About = append(evidenceOf("Evidence of the earlier profile", options.Before), evidenceOf("Evidence of the later profile", options.Evidence)...)
 	var subjects []subject
 	var names []string

@@ -6,13 +6,12 @@ import (
 	"slices"
 )
 
-// document is the JSON form of a page. In the details and in about, each text is replaced by its index in strings,
+// document is the JSON form of a page. In the details, each text is replaced by its index in strings,
 // because most texts occur in many containers. They contain no other numbers.
 type document struct {
 	Page
 	Strings []string `json:"strings"`
 	Details []any    `json:"details"`
-	About   any      `json:"about"`
 }
 
 func encode(p Page) (document, error) {
@@ -20,10 +19,6 @@ func encode(p Page) (document, error) {
 	p.Containers, p.Advice, p.Notes = append([]Container{}, p.Containers...), append([]Advice{}, p.Advice...), append([]string{}, p.Notes...)
 	d := document{Page: p, Strings: []string{}, Details: []any{}}
 	table := stringTable{index: make(map[string]int)}
-	var err error
-	if d.About, err = table.intern(p.About); err != nil {
-		return d, err
-	}
 	for _, c := range p.Containers {
 		details, err := table.intern(c.Details)
 		if err != nil {

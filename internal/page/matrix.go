@@ -46,11 +46,8 @@ var fields = []Field{{"Image", false}, {"Granted", true}, {"Used", true}, {"Unus
 func (p *Page) matrix(all overview.Overview, subjects []subject) {
 	p.Fields = fields
 	columns := p.columns(subjects)
+	p.Containers = []Container{}
 	p.Statuses = slices.DeleteFunc(slices.Clone(statuses), func(s Status) bool { return all.Totals.Status[overview.Status(s.Name)] == 0 })
-	var titles []string
-	for _, s := range subjects {
-		titles = append(titles, s.row.Title)
-	}
 	for i, key := range keys(labels(subjects)) {
 		s := subjects[i]
 		c := Container{Row: p.row(key, s.row), Search: search(s.identity), Details: s.details}

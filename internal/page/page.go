@@ -42,7 +42,7 @@ type Page struct {
 	// Views are the ways to group the containers. The first one is the default.
 	Views      []View      `json:"views"`
 	Containers []Container `json:"containers"`
-	// About explains the rule that the page is about.
+	// About explains the rule that the page is about. It is only in the HTML, because it never changes.
 	About []Block `json:"-"`
 	// Live is set if the page is connected to capmon serve.
 	Live *Live `json:"-"`
@@ -184,7 +184,7 @@ const manyRows = 100
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"cells": cellsHTML,
 	"join":  func(lines Lines) string { return strings.Join(lines, "\n") },
-	"link":  Page.link, "anchor": anchor,
+	"link":  Page.link, "anchor": anchor, "ordered": Page.ordered,
 }).Parse(templateText))
 
 // link returns the address that opens a row of the first view.
@@ -193,6 +193,19 @@ func (p Page) link(r Row) template.URL {
 		return template.URL("#" + anchor(p.Containers[r.Members[0]].Key))
 	}
 	return template.URL("#row=" + url.QueryEscape(r.Key))
+}
+
+// ordered returns the containers in the order of the first view.
+func (p Page) ordered() []Container {
+	all := make([]Container, 0, len(p.Containers))
+	for _, view := range p.Views[:min(len(p.Views), 1)] {
+		for _, row := range view.Rows {
+			for _, member := range row.Members {
+				all = append(all, p.Containers[member])
+			}
+		}
+	}
+	return all
 }
 
 // anchor returns the fragment of the address of a container.

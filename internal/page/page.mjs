@@ -19,6 +19,8 @@ let lines = new Map();
 let present = [];
 /** The cell of the matrix that Tab reaches. */
 let current;
+/** What the dialog shows. */
+let inDialog = {};
 /** The target of the settings that the reader chose last. */
 let target;
 
@@ -52,12 +54,12 @@ function choose(fields, step) {
 	const hash = "#" + fragment({ ...choice, ...fields });
 	if (step) {
 		location.hash = hash;
-		return;
-	}
-	try {
-		history.replaceState(null, "", hash);
-	} catch {
-		location.replace(hash); // in a frame without an address of its own
+	} else {
+		try {
+			history.replaceState(null, "", hash);
+		} catch {
+			location.replace(hash); // in a frame without an address of its own
+		}
 	}
 	show();
 }
@@ -254,6 +256,7 @@ function onGridClick(event) {
 	const cell = event.target.closest("th, td");
 	if (!cell || getSelection().toString()) return;
 	reach(cell);
+	focusable(cell).focus();
 	if (cell.closest("thead")) sortBy(cell.textContent);
 	else if (cell.tagName === "TD") openCell(cell);
 }
@@ -349,34 +352,35 @@ function showDialog() {
 	const dialog = byId("dialog");
 	const container = page.containers.findIndex((container) => container.key === choice.container);
 	const line = choice.row && viewLines().find((line) => line.row.members.length > 1 && line.row.key === choice.row);
-	if (container < 0 && !line) {
-		if (dialog.open) dialog.close();
+	const subject = container >= 0 ? choice.container : line && choice.row;
+	const before = inDialog;
+	inDialog = { subject, page, at: choice.at };
+	if (!subject) {
+		dialog.close();
 		return;
 	}
+	if (before.subject === subject && before.page === page && before.at === choice.at) return;
 	byId("dialog-title").textContent = container >= 0 ? page.containers[container].title : line.row.title;
 	update(byId("dialog-body"), container >= 0 ? details(container, "h3", true) : [members(line.row)]);
 	if (!dialog.open) dialog.showModal();
+	const chosen = [...byId("dialog-body").querySelectorAll("tbody tr")].find((row) => container >= 0 && row.cells[0].textContent === choice.at);
+	chosen?.classList.add("chosen");
+	if (before.subject === subject && before.at === choice.at) return; // the reader may have scrolled
 	dialog.scrollTop = 0;
-	for (const row of byId("dialog-body").querySelectorAll("tbody tr")) {
-		if (container < 0 || row.cells[0].textContent !== choice.at) continue;
-		row.classList.add("chosen");
-		row.scrollIntoView({ block: "center" });
-		break;
-	}
+	chosen?.scrollIntoView({ block: "center" });
 }
 
 /** Returns a table of the containers of a row. */
 function members(row) {
 	const columns = ["Container", "Status", ...page.fields.map((field) => field.name)];
 	const rows = row.members.map(rowOf);
-	const all = table("Containers", columns, rows.map((member) => [
+	return table("Containers", columns, rows.map((member) => [
 		h("a", { href: "#" + fragment({ ...choice, at: "", ...opening(member) }) }, member.title),
 		page.statuses[member.status].name, ...member.values.map(text),
 	]));
-	return all;
 }
 
-const closeDialog = () => choose({ container: "", row: "", at: "" }, true);
+const leave = () => choose({ container: "", row: "", at: "" }, true);
 
 // ---- Everything
 
@@ -402,8 +406,9 @@ function show() {
 	showDialog();
 }
 
-/** Shows another value in place of the present one. The choice stays. */
+/** Shows another value in place of the present one. The choice and the focus stay. */
 function render(value) {
+	const focus = focusedPlace();
 	page = value;
 	lines = new Map();
 	present = [];
@@ -425,6 +430,18 @@ function render(value) {
 	showHeadings();
 	fillControls();
 	show();
+	const again = focus && viewLines().find((line) => line.row.key === focus.key)?.element.cells[focus.column];
+	if (again) {
+		reach(again);
+		focusable(again).focus();
+	}
+}
+
+/** Returns the row and the column of the cell with the focus. */
+function focusedPlace() {
+	if (!byId("grid").contains(document.activeElement)) return undefined;
+	const line = viewLines().find((line) => line.element === current.closest("tr"));
+	return line && { key: line.row.key, column: current.cellIndex };
 }
 
 // ---- Another value in place of the present one, while someone reads
@@ -477,7 +494,7 @@ function update(parent, children) {
 function fillDetails() {
 	const shown = new Set(sorted(viewLines()).filter((line) => !line.element.hidden).flatMap((line) => line.row.members));
 	byId("details").replaceChildren(h("h2", {}, "Details"), ...[...shown].map((container) =>
-		h("details", { class: "container", open: true }, h("summary", {}, h("h3", {}, page.containers[container].title)), ...details(container, "h4"))));
+		h("details", { class: "container", open: true }, h("summary", {}, h("h3", {}, page.containers[container].title)), h("div", {}, ...details(container, "h4")))));
 }
 
 const dark = () => {
@@ -537,10 +554,13 @@ function start() {
 		const cell = event.target.closest("th, td");
 		if (cell && cell !== current) reach(cell);
 	});
-	byId("close").addEventListener("click", closeDialog);
+	byId("close").addEventListener("click", leave);
 	byId("dialog").addEventListener("cancel", (event) => {
 		event.preventDefault();
-		closeDialog();
+		leave();
+	});
+	byId("dialog").addEventListener("close", () => { // a browser may close the dialog by itself
+		if (choice.container || choice.row) leave();
 	});
 	addEventListener("hashchange", show);
 	addEventListener("beforeprint", fillDetails);

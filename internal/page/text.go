@@ -12,6 +12,7 @@ import (
 
 // The largest sizes of texts in bytes. Anyone can choose the names of containers, and write a profile.
 const (
+	maxName    = 256
 	maxText    = 1 << 10
 	maxCaution = 16 << 10 // a caution can list many programs
 	maxCode    = 64 << 10
@@ -20,20 +21,27 @@ const (
 
 // name returns a text of others in a form that is safe to display.
 func name(s string) string {
-	return shorten(printable.Text(s[:min(len(s), 2*maxText)]), maxText)
+	if len(s) <= maxName {
+		return shorten(printable.Text(s), 2*maxName)
+	}
+	return fmt.Sprintf("%s… (%d bytes)", start(printable.Text(s[:maxName]), maxName), len(s))
 }
 
-// shorten cuts a text that is longer than limit, and appends the number of the bytes that are missing. The text has to
-// be safe to display.
+// shorten cuts a text that is longer than limit, and appends its length. The text has to be safe to display.
 func shorten(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	end := limit
-	for !utf8.RuneStart(s[end]) {
+	return fmt.Sprintf("%s… (%d bytes)", start(s, limit), len(s))
+}
+
+// start returns at most limit bytes of a text, without a part of a character.
+func start(s string, limit int) string {
+	end := min(limit, len(s))
+	for end < len(s) && !utf8.RuneStart(s[end]) {
 		end--
 	}
-	return fmt.Sprintf("%s… (%d more bytes)", s[:end], len(s)-end)
+	return s[:end]
 }
 
 func shortenAll(texts []string, limit int) []string {

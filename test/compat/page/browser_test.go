@@ -15,22 +15,22 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"github.com/capmon/capmon/internal/page"
-	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/report/reporttest"
 	"github.com/capmon/capmon/internal/testutil"
 )
 
 var (
-	// browser is the context of the browser that all tests have in common.
-	browser context.Context
-	close   = func() {}
-	start   = sync.OnceValue(startBrowser)
+	// chromium is the context of the browser that all tests have in common.
+	chromium context.Context
+	close    = func() {}
+	start    = sync.OnceValue(startBrowser)
 )
 
 func TestMain(m *testing.M) {
@@ -47,9 +47,9 @@ func startBrowser() error {
 	}
 	allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
 	var stop context.CancelFunc
-	browser, stop = chromedp.NewContext(allocator)
+	chromium, stop = chromedp.NewContext(allocator)
 	close = func() { stop(); end() }
-	return chromedp.Do(browser)
+	return chromedp.Do(chromium)
 }
 
 // tab is a page that a test has opened.
@@ -61,11 +61,7 @@ type tab struct {
 	requests []string
 }
 
-// html returns the page of a profile.
-func html(t testing.TB, p profile.Profile) []byte { return written(t, page.OfProfile(p, options)) }
-
-var options = page.Options{Version: "1.0", Time: reporttest.Saturday.Add(24 * time.Hour)}
-
+// written returns the HTML of a page.
 func written(t testing.TB, p page.Page) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -87,7 +83,7 @@ func open(t testing.TB, text []byte, fragment string, before ...func(*tab)) *tab
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := chromedp.NewContext(browser)
+	ctx, cancel := chromedp.NewContext(chromium)
 	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatal(err)
@@ -137,6 +133,8 @@ func (t *tab) listen(event any) {
 		t.faults = append(t.faults, fmt.Sprint("console: ", e.Type))
 	case *log.EventEntryAdded:
 		t.faults = append(t.faults, e.Entry.Text)
+	case *cdppage.EventJavascriptDialogOpening:
+		t.faults = append(t.faults, "a dialog: "+e.Message)
 	case *network.EventRequestWillBeSent:
 		t.requests = append(t.requests, e.Request.URL)
 	}
@@ -213,6 +211,16 @@ func (t *tab) press(keys ...string) {
 	for _, key := range keys {
 		t.do(chromedp.KeyEvent(key))
 	}
+}
+
+// slash presses the key /. A page that handles the key can prevent that the browser types the letter, which the events of
+// press do not allow.
+func (t *tab) slash() {
+	t.Helper()
+	key := input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: "/", Code: "Slash", Text: "/"}
+	call(t, input.DispatchKeyEvent, key)
+	key.Type, key.Text = input.DispatchKeyEventTypeKeyUp, ""
+	call(t, input.DispatchKeyEvent, key)
 }
 
 // choose selects an option of a control.

@@ -15,6 +15,13 @@ func DockerDefault() Set {
 // allCapabilities is Docker's name for all capabilities that the kernel knows.
 const allCapabilities = "ALL"
 
+// Risky returns the capabilities that allow a process to escape from the container or to change the host. None of them
+// is a default of Docker.
+func Risky() Set {
+	return Of(SysAdmin, SysModule, SysRawio, SysPtrace, SysBoot, SysTime, NetAdmin, DACReadSearch, MacAdmin, MacOverride,
+		AuditControl, Syslog, BPF, Perfmon, CheckpointRestore)
+}
+
 // Granted returns the capabilities that Docker grants for a container's settings, as TweakCapabilities in moby's
 // oci/caps/utils.go computes them:
 //

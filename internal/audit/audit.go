@@ -58,6 +58,8 @@ type ContainerResult struct {
 	// of a Compose file; nil if the container does not belong to one.
 	Service string   `json:"service,omitempty"`
 	Compose *Compose `json:"compose,omitempty"`
+	// labels are the container's labels.
+	labels map[string]string
 
 	Grants Grants `json:"grants"`
 	// Observation is what the profile contains about the container; nil if it was not observed.
@@ -190,7 +192,7 @@ func judge(subject Subject, s *profile.Summary, o Options) *ContainerResult {
 	info, own := subject.Info, ownLabels(subject.Info.Labels, subject.Settings)
 	c := &ContainerResult{
 		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Running: info.Running, User: info.User,
-		Service: serviceOf(info.Labels, own), Compose: composeOf(info.Labels, own), Grants: grantsOf(info, o.Last),
+		Service: serviceOf(info.Labels, own), Compose: composeOf(info.Labels, own), labels: info.Labels, Grants: grantsOf(info, o.Last),
 	}
 	e := evidence{container: c, summary: s, static: o.Profile == nil, thresholds: o.Thresholds}
 	c.Observation = e.observation()

@@ -24,12 +24,6 @@ type Thresholds struct {
 	EvenIfStartUnseen bool
 }
 
-// risky contains the capabilities that allow a process to escape from the container or to change the host. None of them
-// is a default of Docker.
-var risky = capability.Of(capability.SysAdmin, capability.SysModule, capability.SysRawio, capability.SysPtrace, capability.SysBoot,
-	capability.SysTime, capability.NetAdmin, capability.DACReadSearch, capability.MacAdmin, capability.MacOverride, capability.AuditControl,
-	capability.Syslog, capability.BPF, capability.Perfmon, capability.CheckpointRestore)
-
 // evidence is everything that the status of one container depends on.
 type evidence struct {
 	container  *ContainerResult
@@ -153,7 +147,7 @@ func (e evidence) certainlyUnused() capability.Set {
 		return unused
 	}
 	if e.tooShort(e.thresholds.ObservedRisky) == "" {
-		return unused.Intersect(risky.With(capability.NetRaw))
+		return unused.Intersect(capability.Risky().With(capability.NetRaw))
 	}
 	return 0
 }
@@ -175,8 +169,8 @@ func (e evidence) faults(unused capability.Set) []string {
 		}
 	}
 	fault(unused.Intersect(capability.Of(capability.NetRaw)), " ")
-	fault(unused.Intersect(risky), " (risky) ")
-	fault(unused.Minus(risky).Without(capability.NetRaw), " ")
+	fault(unused.Intersect(capability.Risky()), " (risky) ")
+	fault(unused.Minus(capability.Risky()).Without(capability.NetRaw), " ")
 	return faults
 }
 

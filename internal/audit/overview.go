@@ -1,0 +1,30 @@
+package audit
+
+import (
+	"time"
+
+	"github.com/capmon/capmon/internal/overview"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// Overview returns the overview of the audited containers.
+func (a Audit) Overview() overview.Overview {
+	rows := make([]overview.Row, 0, len(a.Containers))
+	for _, c := range a.Containers {
+		rows = append(rows, c.row())
+	}
+	return overview.New(rows)
+}
+
+func (c *ContainerResult) row() overview.Row {
+	row := overview.Row{
+		Status: overview.Status(c.Status), Title: c.Name, Image: c.Image, Granted: c.Grants.Set, Privileged: c.Grants.Privileged,
+	}
+	if o := c.Observation; o != nil && o.Runs > 0 {
+		row.Used, row.Unused = o.Used, o.Unused
+		row.Observed, row.Runs = time.Duration(o.Seconds*float64(time.Second)), o.Runs
+	}
+	self := profile.Container{Image: c.Image, Labels: c.labels}
+	row.Replica = overview.Replica(self, row)
+	return row
+}

@@ -1,0 +1,66 @@
+package overview
+
+import (
+	"fmt"
+
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// OfProfile returns the overview of the containers in a profile.
+func OfProfile(p profile.Profile) Overview { return OfSummaries(profile.Summaries(p)) }
+
+// OfSummaries is like [OfProfile].
+func OfSummaries(summaries []profile.Summary) Overview {
+	rows := make([]Row, 0, len(summaries))
+	for _, s := range summaries {
+		rows = append(rows, RowOf(s))
+	}
+	return New(rows)
+}
+
+// RowOf returns the row of one container, which is not joined with its replicas.
+func RowOf(s profile.Summary) Row {
+	row := Row{
+		Title: s.Container.Title(), Image: s.Container.Image, Privileged: s.Grants.Privileged,
+		Used: s.Needs(), Denied: s.Denied(), Observed: s.Observed, Runs: s.Runs,
+	}
+	if granted, known := s.Grants.Set(); known {
+		row.Granted = &granted
+		row.Unused = granted.Minus(s.List())
+		if !s.Proved() { // a proof decides about capabilities that were used although others are sufficient
+			row.Unused = row.Unused.Minus(s.Spared())
+		}
+	}
+	if s.Proved() {
+		row.Used = s.List()
+	}
+	row.Status = statusOf(s, row)
+	row.Replica = Replica(s.Container, row)
+	return row
+}
+
+// Replica returns the replica key of a container: the service that it belongs to or, if it does not belong to one, its
+// image and its uses. Containers of one image can run different programs.
+func Replica(c profile.Container, row Row) string {
+	if c.Unconfirmed != "" || c.Image == "" {
+		return ""
+	}
+	if project, service := c.ComposeService(); service != "" && !c.OneOff() {
+		return fmt.Sprintf("service %q of %q", service, project)
+	}
+	return fmt.Sprintf("image %q used %x unused %x denied %x", c.Image, uint64(row.Used), uint64(row.Unused), uint64(row.Denied))
+}
+
+func statusOf(s profile.Summary, row Row) Status {
+	switch {
+	case row.Granted == nil, !s.Started:
+		return Unsure
+	case !s.Proved() && (!s.StartSeen() || len(s.Missing()) > 0 || s.Failed != nil):
+		return Unsure
+	case !row.Unused.Empty():
+		return Unused
+	case s.Proved() && s.Proof.Minimal:
+		return Proved
+	}
+	return Fits
+}

@@ -1,0 +1,266 @@
+package overview
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/printable"
+)
+
+// Options are the options of [Table].
+type Options struct {
+	// Width is the number of columns of the terminal; 0 for no limit.
+	Width int
+	// Color colors the status. Set it only for terminals.
+	Color bool
+}
+
+const (
+	gap = "  "
+	// minName is the smallest width to which Table shortens the names of containers and images.
+	minName = 12
+)
+
+// Table returns the overview as lines: the totals, the heading and a line for each row. A line is at most as wide as the
+// terminal, unless the terminal is too narrow for the numbers. Table shortens the lists of unused capabilities and then
+// the names, which end with … then.
+func Table(o Overview, options Options) string {
+	var page strings.Builder
+	page.WriteString(totalsText(o.Totals) + "\n\n")
+	lines := [][]string{{"STATUS", "CONTAINER", "IMAGE", "GRANTED", "USED", "UNUSED", "OBSERVED"}}
+	for _, row := range o.Rows {
+		lines = append(lines, row.cells())
+	}
+	widths := fit(lines, options.Width)
+	for i, cells := range lines {
+		if i > 0 {
+			cells[unusedColumn] = unusedText(o.Rows[i-1], widths[unusedColumn])
+		}
+		line := layOut(cells, widths)
+		if i > 0 && options.Color {
+			line = colorOf(o.Rows[i-1].Status).Sprint(line[:widths[0]]) + line[widths[0]:]
+		}
+		page.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	return page.String()
+}
+
+// Columns of the table.
+const (
+	containerColumn = 1
+	imageColumn     = 2
+	unusedColumn    = 5
+)
+
+func (r Row) cells() []string {
+	return []string{
+		strings.ToUpper(string(r.Status)), r.name(), printable.Text(r.Image), r.grantedText(), r.usedText(), unusedText(r, 0), r.observedText(),
+	}
+}
+
+// name returns the title, with the number of containers if there are several.
+func (r Row) name() string {
+	if n := len(r.Members); n > 1 {
+		return fmt.Sprintf("%s (+%d)", printable.Text(r.Title), n-1)
+	}
+	return printable.Text(r.Title)
+}
+
+func (r Row) grantedText() string {
+	switch {
+	case r.Granted == nil:
+		return "?"
+	case r.Privileged:
+		return fmt.Sprintf("all %d", r.Granted.Len())
+	}
+	return fmt.Sprint(r.Granted.Len())
+}
+
+func (r Row) usedText() string {
+	if r.Runs == 0 {
+		return "-"
+	}
+	return fmt.Sprint(r.Used.Len())
+}
+
+// unusedText returns the number of unused capabilities and the names that fit in the width, NET_RAW and the risky ones
+// first. With a width of 0, all names fit. The number has a question mark if capmon is not certain.
+func unusedText(r Row, width int) string {
+	if r.Runs == 0 || r.Granted == nil {
+		return "-"
+	}
+	s := fmt.Sprint(r.Unused.Len())
+	if !r.Certain() && !r.Unused.Empty() {
+		s += "?"
+	}
+	names := Gravest(r.Unused)
+	for i, c := range names {
+		separator, rest := ", ", ""
+		if i == 0 {
+			separator = " "
+		}
+		if left := len(names) - i - 1; left > 0 {
+			rest = fmt.Sprintf(" +%d", left)
+		}
+		if width > 0 && len(s)+len(separator)+len(c.String())+len(rest) > width {
+			if i > 0 {
+				s += fmt.Sprintf(" +%d", len(names)-i)
+			}
+			break
+		}
+		s += separator + c.String()
+	}
+	return s
+}
+
+// Gravest returns the capabilities of a set: NET_RAW, which CIS 5.4 names, the risky ones, and then the others.
+func Gravest(set capability.Set) []capability.Capability {
+	first := capability.Of(capability.NetRaw)
+	risky := capability.Risky()
+	all := set.Intersect(first).Sorted()
+	all = append(all, set.Intersect(risky).Sorted()...)
+	return append(all, set.Minus(first).Minus(risky).Sorted()...)
+}
+
+func (r Row) observedText() string {
+	if r.Runs == 0 {
+		return "never"
+	}
+	return Duration(r.Observed)
+}
+
+// Duration returns a duration with its two largest units, such as 1h5m.
+func Duration(d time.Duration) string {
+	units := func(large int, one string, small int, other string) string {
+		if small == 0 {
+			return fmt.Sprintf("%d%s", large, one)
+		}
+		return fmt.Sprintf("%d%s%d%s", large, one, small, other)
+	}
+	switch seconds := int(d.Seconds()); {
+	case d < time.Millisecond:
+		return "<1ms"
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", seconds)
+	case d < time.Hour:
+		return units(seconds/60, "m", seconds%60, "s")
+	case d < 24*time.Hour:
+		return units(seconds/3600, "h", seconds/60%60, "m")
+	default:
+		return units(seconds/86400, "d", seconds/3600%24, "h")
+	}
+}
+
+// fit returns the widths of the columns so that a line fits in width.
+func fit(lines [][]string, width int) []int {
+	widths := make([]int, len(lines[0]))
+	total := len(gap) * (len(widths) - 1)
+	for i := range widths {
+		for _, cells := range lines {
+			widths[i] = max(widths[i], text.StringWidth(cells[i]))
+		}
+		total += widths[i]
+	}
+	if width == 0 {
+		return widths
+	}
+	shorten := func(column, least int) {
+		cut := min(max(total-width, 0), max(widths[column]-least, 0))
+		widths[column] -= cut
+		total -= cut
+	}
+	shorten(unusedColumn, len("UNUSED NET_RAW +40"))
+	shorten(imageColumn, 2*minName)
+	shorten(containerColumn, 2*minName)
+	shorten(imageColumn, minName)
+	shorten(containerColumn, minName)
+	shorten(unusedColumn, len("UNUSED"))
+	return widths
+}
+
+// layOut joins the cells of a line. It shortens names that are wider than their columns.
+func layOut(cells []string, widths []int) string {
+	var line strings.Builder
+	for i, cell := range cells {
+		switch i {
+		case containerColumn:
+			cell = shortenEnd(cell, widths[i])
+		case imageColumn:
+			cell = shortenStart(cell, widths[i])
+		}
+		if i > 0 {
+			line.WriteString(gap)
+		}
+		line.WriteString(text.Pad(cell, widths[i], ' '))
+	}
+	return line.String()
+}
+
+// shortenEnd removes the end of a text that is wider than width.
+func shortenEnd(s string, width int) string { return text.Snip(s, width, "…") }
+
+// shortenStart removes the start of a text that is wider than width: the end of an image's name says most.
+func shortenStart(s string, width int) string {
+	if text.StringWidth(s) <= width {
+		return s
+	}
+	start, left := len(s), width-1 // for the …
+	for start > 0 {
+		r, size := utf8.DecodeLastRuneInString(s[:start])
+		if left -= text.RuneWidth(r); left < 0 {
+			break
+		}
+		start -= size
+	}
+	return "…" + s[start:]
+}
+
+func colorOf(s Status) text.Color {
+	switch s {
+	case Fail, Unused:
+		return text.FgRed
+	case Manual, Unsure, Waived:
+		return text.FgYellow
+	}
+	return text.FgGreen
+}
+
+func totalsText(t Totals) string {
+	s := count(t.Containers, "container", "containers") + ":"
+	separator := " "
+	for _, status := range []Status{Fail, Manual, Waived, Pass, Unused, Unsure, Fits, Proved} {
+		if n := t.Status[status]; n > 0 {
+			s += fmt.Sprintf("%s%d %s", separator, n, status)
+			separator = ", "
+		}
+	}
+	s += fmt.Sprintf("\nCapabilities: %d granted, %d used, %d unused", t.Granted, t.Used, t.Unused)
+	if t.Unseen > 0 {
+		s += fmt.Sprintf(", %d perhaps unused", t.Unseen)
+	}
+	var grave []string
+	if t.Privileged > 0 {
+		grave = append(grave, fmt.Sprintf("Privileged: %d", t.Privileged))
+	}
+	if t.NetRawUnused > 0 {
+		grave = append(grave, fmt.Sprintf("NET_RAW unused: %d", t.NetRawUnused))
+	}
+	if len(grave) > 0 {
+		s += "\n" + strings.Join(grave, ", ")
+	}
+	return s
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

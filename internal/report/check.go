@@ -82,7 +82,7 @@ func (p *page) violation(v policy.Violation, of policy.Policy) {
 			p.line("    and %d other patterns of use (--all shows them)", len(uses)-i)
 			return
 		}
-		p.line("    by %s  %s", describe(use), plural(use.Count, "time", "times"))
+		p.line("    by %s  %s", Describe(use), plural(use.Count, "time", "times"))
 	}
 }
 
@@ -279,7 +279,7 @@ func findingOf(id string, c policy.ContainerResult, of policy.Policy) findings.F
 		if i == usesShown {
 			break
 		}
-		texts = append(texts, describe(use))
+		texts = append(texts, Describe(use))
 	}
 	f := newFinding(id, findings.Fail, c, strings.Join(texts, "; "))
 	f.Properties = map[string]any{"capabilities": capabilities, "uses": append([]profile.UsePattern{}, uses...)}

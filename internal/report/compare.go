@@ -296,7 +296,7 @@ var fieldWords = map[compare.Field]string{
 
 // useText returns the use, followed by the earlier values of the fields that changed.
 func useText(use compare.UseChange) string {
-	text := describe(use.Latest())
+	text := Describe(use.Latest())
 	if use.Change != compare.Changed {
 		return text
 	}

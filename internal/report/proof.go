@@ -116,7 +116,7 @@ func evidence(proof profile.Proof, m profile.Member) []string {
 	}
 	denied := slices.DeleteFunc(slices.Clone(trial.DeniedChecks), func(use profile.UsePattern) bool { return use.Capability != m.Capability })
 	for _, use := range denied[:min(len(denied), usesShown)] {
-		lines = append(lines, "denied: "+describe(use))
+		lines = append(lines, "denied: "+Describe(use))
 	}
 	if len(denied) == 0 && m.Verdict == profile.Needed {
 		lines = append(lines, "no check was denied: seccomp denied a system call that needs the capability, or the kernel denied the execution of a program that needs it")

@@ -215,9 +215,9 @@ func (p *page) uses(t table.Writer, c capability.Capability, word string, uses [
 			return
 		}
 		if i == 0 {
-			t.AppendRow(table.Row{c.String(), word, total(uses), describe(use)})
+			t.AppendRow(table.Row{c.String(), word, total(uses), Describe(use)})
 		} else {
-			t.AppendRow(table.Row{"", "", "", describe(use)})
+			t.AppendRow(table.Row{"", "", "", Describe(use)})
 		}
 	}
 }
@@ -261,8 +261,8 @@ func total(uses []profile.UsePattern) (sum uint64) {
 	return sum
 }
 
-// describe returns the program, the system call and the call site of a use, with its reason or why it is unsure.
-func describe(use profile.UsePattern) string {
+// Describe returns the program, the system call and the call site of a use, with its reason or why it is unsure.
+func Describe(use profile.UsePattern) string {
 	s := programOf(use)
 	if use.Call != "" {
 		s += "  " + use.Call

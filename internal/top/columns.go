@@ -230,4 +230,3 @@ func lastAlertPaint(r *row, s *styles) style {
 	}
 	return s.severity(r.alert.Severity)
 }
-

@@ -41,20 +41,17 @@ func newKeyMap() keyMap {
 		quit:       bind("q Ctrl-C", "quit", "q", "ctrl+c"),
 		suspend:    bind("Ctrl-Z", "suspend", "ctrl+z"),
 	}
-	for i, name := range []string{
-		"sort: gravest first", "sort by name", "sort by image", "sort by granted", "sort by used", "sort by unused", "sort by denied",
-		"sort by checks per second", "sort by last use", "sort by last alert",
-	} {
+	for i, name := range sortKeys {
 		digit := strconv.Itoa((i + 1) % 10)
-		m.sort = append(m.sort, bind(digit, name+"; again: reversed", digit))
+		m.sort = append(m.sort, bind(digit, "sort by "+name, digit))
 	}
 	return m
 }
 
-// all returns the keys in the order of the help.
+// all returns the keys but those that sort, in the order of the help.
 func (m keyMap) all() []key.Binding {
-	return append([]key.Binding{
+	return []key.Binding{
 		m.up, m.down, m.pageUp, m.pageDown, m.first, m.last, m.open, m.back, m.copy, m.copyUnseen, m.filter, m.ended, m.alerts,
 		m.pause, m.help, m.quit, m.suspend,
-	}, m.sort...)
+	}
 }

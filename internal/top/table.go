@@ -238,7 +238,7 @@ func (t *table) selected() *row {
 // move moves the selection.
 func (t *table) move(by int) { t.cursor = max(0, min(t.cursor+by, len(t.shown)-1)) }
 
-// totals are sums over all running containers.
+// totals are sums over all running containers. lost also counts the ended ones.
 type totals struct {
 	running, ended, privileged, netRaw, granted, used, unused, perhaps, denied int
 	rate                                                                       float64

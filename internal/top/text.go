@@ -127,19 +127,33 @@ func pad(s string, to int, right bool) string {
 	return s + spaces
 }
 
-// wrap returns a text as lines that are at most limit columns wide. Further lines begin with the indent.
+// wrap returns a text as lines that are at most limit columns wide. It breaks lines at spaces, and words that are wider
+// than a line anywhere. Further lines begin with the indent.
 func wrap(s string, limit int, indent string) []string {
-	limit = max(limit, len(indent)+8)
-	lines := strings.Split(ansi.Wrap(s, limit, ""), "\n")
-	if len(lines) < 2 {
-		return lines
+	var lines []string
+	line, started := "", false // started: the line has more than the indent
+	flush := func() {
+		lines = append(lines, strings.TrimRight(line, " "))
+		line, started = indent, false
 	}
-	rest := strings.TrimLeft(strings.TrimPrefix(s, lines[0]), " ")
-	out := lines[:1:1]
-	for _, line := range strings.Split(ansi.Wrap(rest, limit-len(indent), ""), "\n") {
-		out = append(out, indent+line)
+	for word := range strings.SplitSeq(s, " ") {
+		if started && width(line)+1+width(word) > limit {
+			flush()
+		}
+		if started {
+			line += " "
+		}
+		for width(line)+width(word) > limit { // only at the start of a line
+			part := ansi.Truncate(word, max(limit-width(line), 1), "")
+			if part == "" {
+				break
+			}
+			line, word = line+part, word[len(part):]
+			flush()
+		}
+		line, started = line+word, true
 	}
-	return out
+	return append(lines, strings.TrimRight(line, " "))
 }
 
 // count returns a number with a noun.

@@ -93,7 +93,7 @@ func selectionOf(c api.Container) url.Values {
 	case c.Service != "":
 		return url.Values{"label": {"com.docker.swarm.service.name=" + c.Service}}
 	}
-	return url.Values{"container": {escapePattern(c.Name)}}
+	return url.Values{"container": {c.ID, escapePattern(c.Name)}}
 }
 
 // escapePattern returns the pattern that matches only a name.

@@ -113,7 +113,7 @@ func (p *detailsPrinter) list(d Details) {
 // cautions adds all cautions about the list.
 func (p *detailsPrinter) cautions(cautions []string) {
 	for _, caution := range cautions {
-		p.say(p.styles.note, "  ", "note: "+steady(caution))
+		p.say(p.styles.note, "  ", "note: "+steady(bound(caution)))
 	}
 }
 
@@ -171,6 +171,6 @@ func (p *detailsPrinter) capability(of state, c capability.Capability, uses []pr
 			p.say(p.styles.plain, "      ", fmt.Sprintf("    and %d other patterns of use: capmon report --all lists them", len(uses)-i))
 			break
 		}
-		p.say(p.styles.plain, "      ", fmt.Sprintf("    %d×  %s", use.Count, steady(report.Describe(use))))
+		p.say(p.styles.plain, "      ", fmt.Sprintf("    %d×  %s", use.Count, steady(bound(report.Describe(use)))))
 	}
 }

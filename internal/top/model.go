@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"charm.land/bubbles/v2/key"
-	"charm.land/bubbles/v2/textinput"
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/capmon/capmon/internal/alert"
@@ -18,8 +17,6 @@ const (
 	detailsInterval = 10 * time.Second
 	// noticeTime is how long a notice is visible.
 	noticeTime = 5 * time.Second
-	// maxFilter is the maximum length of a filter.
-	maxFilter = 200
 )
 
 // page is what the screen shows.
@@ -49,7 +46,7 @@ type model struct {
 	failedSince   time.Time
 	paused        bool
 
-	prompt    textinput.Model
+	prompt    prompt
 	filtering bool
 	filterErr error
 
@@ -89,16 +86,10 @@ type (
 )
 
 func newModel(ctx context.Context, source Source, options Options) *model {
-	m := &model{
+	return &model{
 		ctx: ctx, options: options, source: source, styles: newStyles(options.Color), now: time.Now,
-		table: table{order: options.order, filter: options.filter}, prompt: textinput.New(),
+		table: table{order: options.order, filter: options.filter}, prompt: prompt{options.Filter},
 	}
-	m.prompt.Prompt, m.prompt.CharLimit = "filter: ", maxFilter
-	m.prompt.SetVirtualCursor(false)
-	m.prompt.KeyMap.Paste.SetEnabled(false) // it would run programs that read the clipboard; terminals can paste
-	m.prompt.SetStyles(textinput.Styles{})
-	m.prompt.SetValue(options.Filter)
-	return m
 }
 
 // Init implements [tea.Model].
@@ -114,7 +105,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.press(msg)
 	case tea.PasteMsg:
 		if m.filtering {
-			return m, m.edit(msg)
+			m.edit(msg)
 		}
 	case tick:
 		if m.paused {
@@ -155,6 +146,7 @@ func (m *model) handleRead(msg readDone) {
 			m.failedSince = m.now()
 		}
 		m.failure = msg.err
+		m.layBody()
 		return
 	}
 	if m.failure != nil {
@@ -168,6 +160,9 @@ func (m *model) handleRead(msg readDone) {
 			m.open = r
 		}
 	}
+	if m.page != tablePage { // the height of the header may have changed
+		m.layBody()
+	}
 }
 
 func (m *model) notify(text string) { m.notice, m.noticeAt = text, m.now() }
@@ -175,7 +170,8 @@ func (m *model) notify(text string) { m.notice, m.noticeAt = text, m.now() }
 // press handles a key.
 func (m *model) press(msg tea.KeyPressMsg) tea.Cmd {
 	if m.filtering && msg.String() != "ctrl+c" {
-		return m.edit(msg)
+		m.edit(msg)
+		return nil
 	}
 	switch {
 	case key.Matches(msg, keys.quit):
@@ -211,9 +207,8 @@ func (m *model) pressInTable(msg tea.KeyPressMsg) tea.Cmd {
 		return m.openSelected()
 	case key.Matches(msg, keys.filter):
 		m.filtering = true
-		return m.prompt.Focus()
 	case key.Matches(msg, keys.back):
-		m.prompt.SetValue("")
+		m.prompt.text = ""
 		m.applyFilter()
 	case key.Matches(msg, keys.ended):
 		m.table.change(func() { m.table.showEnded = !m.table.showEnded })
@@ -263,34 +258,27 @@ func moveBy(msg tea.KeyPressMsg, height, lines int) int {
 	return 0
 }
 
-// edit handles a key while the user types a filter.
-func (m *model) edit(msg tea.Msg) tea.Cmd {
+// edit handles a key or a pasted text while the user types a filter.
+func (m *model) edit(msg tea.Msg) {
 	if pressed, ok := msg.(tea.KeyPressMsg); ok {
 		switch pressed.String() {
 		case "enter":
-			m.endFilter()
-			return nil
+			m.filtering = false
+			return
 		case "esc":
-			m.prompt.SetValue("")
+			m.prompt.text, m.filtering = "", false
 			m.applyFilter()
-			m.endFilter()
-			return nil
+			return
 		}
 	}
-	var cmd tea.Cmd
-	m.prompt, cmd = m.prompt.Update(msg)
-	m.applyFilter()
-	return cmd
-}
-
-func (m *model) endFilter() {
-	m.filtering = false
-	m.prompt.Blur()
+	if m.prompt.update(msg) {
+		m.applyFilter()
+	}
 }
 
 // applyFilter applies the filter that the user has typed. While it is invalid, the last valid one stays in force.
 func (m *model) applyFilter() {
-	f, err := parseFilter(m.prompt.Value())
+	f, err := parseFilter(m.prompt.text)
 	if m.filterErr = err; err == nil {
 		m.table.change(func() { m.table.filter = f })
 	}

@@ -195,11 +195,15 @@ func rowText(r *row, now time.Time) string {
 	default:
 		parts = append(parts, fmt.Sprintf("granted %d", r.Granted.Len()))
 	}
-	unused := "unused"
-	if !r.Row().Certain() {
-		unused = "perhaps unused"
+	parts = append(parts, setText("used", r.Used))
+	switch {
+	case r.Granted == nil:
+	case r.Row().Certain():
+		parts = append(parts, setText("unused", r.Unused))
+	default:
+		parts = append(parts, setText("perhaps unused", r.Unused))
 	}
-	parts = append(parts, setText("used", r.Used), setText(unused, r.Unused), setText("denied", r.Denied))
+	parts = append(parts, setText("denied", r.Denied))
 	if use := r.LastUse; use != nil {
 		word := "last use"
 		if use.Denied {

@@ -98,24 +98,46 @@ func width(s string) int {
 	return ansi.StringWidth(s)
 }
 
+// fitting returns how many bytes of a safe text fit in a number of columns. It does not read further than that.
+func fitting(s string, limit int) int {
+	for i, r := range s {
+		if r <= '~' {
+			limit--
+		} else {
+			limit -= ansi.StringWidth(string(r))
+		}
+		if limit < 0 {
+			return i
+		}
+	}
+	return len(s)
+}
+
 // cutEnd removes the end of a text that is wider than limit.
 func cutEnd(s string, limit int) string {
-	if width(s) <= limit {
+	if limit < 1 {
+		return ""
+	}
+	if fitting(s, limit) == len(s) {
 		return s
 	}
-	return ansi.Truncate(s, max(limit, 0), "…")
+	return s[:fitting(s, limit-1)] + "…"
 }
 
 // cutStart removes the start of a text that is wider than limit: the end of an image's name says most.
 func cutStart(s string, limit int) string {
-	excess := width(s) - limit
-	if excess <= 0 {
-		return s
-	}
 	if limit < 1 {
 		return ""
 	}
-	return ansi.TruncateLeft(s, excess+1, "…")
+	if fitting(s, limit) == len(s) {
+		return s
+	}
+	at := fitting(s, width(s)-limit+1)
+	for width(s[at:]) > limit-1 { // the limit is in the middle of a wide character
+		_, size := utf8.DecodeRuneInString(s[at:])
+		at += size
+	}
+	return "…" + s[at:]
 }
 
 // pad appends spaces to a text up to a width, or prepends them.
@@ -137,18 +159,21 @@ func wrap(s string, limit int, indent string) []string {
 		line, started = indent, false
 	}
 	for word := range strings.SplitSeq(s, " ") {
-		if started && width(line)+1+width(word) > limit {
+		if started && fitting(word, limit-width(line)-1) < len(word) {
 			flush()
 		}
 		if started {
 			line += " "
 		}
-		for width(line)+width(word) > limit { // only at the start of a line
-			part := ansi.Truncate(word, max(limit-width(line), 1), "")
-			if part == "" {
+		for { // more than once only at the start of a line
+			n := fitting(word, limit-width(line))
+			if n == len(word) {
 				break
 			}
-			line, word = line+part, word[len(part):]
+			if n == 0 { // not even one character fits
+				_, n = utf8.DecodeRuneInString(word)
+			}
+			line, word = line+word[:n], word[n:]
 			flush()
 		}
 		line, started = line+word, true

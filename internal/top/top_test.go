@@ -54,7 +54,9 @@ func (f *fakeSource) Read(context.Context) (Snapshot, error) {
 	return f.snapshot, f.err
 }
 
-func (f *fakeSource) Details(context.Context, api.Container) (Details, error) { return f.details, f.err }
+func (f *fakeSource) Details(context.Context, api.Container) (Details, error) {
+	return f.details, f.err
+}
 
 func (f *fakeSource) Alerts(context.Context, time.Time) ([]alert.Alert, error) {
 	return f.alerts, f.alertsErr
@@ -264,13 +266,14 @@ func (s *screen) golden(name string) {
 	}
 }
 
-func (s *screen) has(texts ...string) {
+func (s *screen) has(texts ...string) *screen {
 	s.t.Helper()
 	for _, text := range texts {
 		if !strings.Contains(s.text(), text) {
 			s.t.Errorf("the screen lacks %q:\n%s", text, s.text())
 		}
 	}
+	return s
 }
 
 func (s *screen) lacks(texts ...string) {

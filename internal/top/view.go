@@ -23,9 +23,8 @@ func (m *model) View() tea.View {
 	view.AltScreen = true
 	view.WindowTitle = "capmon top"
 	if m.filtering {
-		if view.Cursor = m.prompt.Cursor(); view.Cursor != nil {
-			view.Cursor.Y = m.height - 1
-		}
+		_, column := m.prompt.view(m.width)
+		view.Cursor = tea.NewCursor(column, m.height-1)
 	}
 	return view
 }
@@ -181,9 +180,9 @@ func (m *model) footer() []string {
 func (m *model) statusLine() string {
 	switch {
 	case m.filterErr != nil:
-		return m.styles.bad.Render(cutEnd(steady(m.filterErr.Error()), m.width))
+		return m.styles.bad.Render(cutEnd(steady(bound(m.filterErr.Error())), m.width))
 	case m.notice != "" && m.now().Sub(m.noticeAt) < noticeTime:
-		return m.styles.note.Render(cutEnd(steady(m.notice), m.width))
+		return m.styles.note.Render(cutEnd(steady(bound(m.notice)), m.width))
 	case m.page != tablePage:
 		return cutEnd(m.positionText(), m.width)
 	}
@@ -212,7 +211,8 @@ func (m *model) positionText() string {
 
 func (m *model) keyLine() string {
 	if m.filtering {
-		return m.prompt.View()
+		line, _ := m.prompt.view(m.width)
+		return line
 	}
 	hints := []string{"Enter open", "/ filter", "1-0 sort", "a alerts", "p pause", "? help", "q quit"}
 	switch m.page {
@@ -221,7 +221,7 @@ func (m *model) keyLine() string {
 	case alertsPage, helpPage:
 		hints = []string{"Esc back", "? help", "q quit"}
 	}
-	if text := m.prompt.Value(); text != "" && m.page == tablePage {
+	if text := m.prompt.text; text != "" && m.page == tablePage {
 		hints = append([]string{fmt.Sprintf("%d of %d shown by the filter %s (Esc removes it)", len(m.table.shown), len(m.table.rows), safe(text))}, hints...)
 	}
 	return m.styles.faint.Render(cutEnd(strings.Join(hints, "   "), m.width))

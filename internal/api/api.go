@@ -109,6 +109,7 @@ func (l Limiter) limit(next http.HandlerFunc) http.HandlerFunc {
 type server struct {
 	source  Source
 	options Options
+	current containersResponse
 }
 
 // Handler returns the handler of the API. It registers the metrics of the source with the registry.
@@ -116,7 +117,7 @@ func Handler(source Source, registry *prometheus.Registry, options Options) http
 	if options.Limiter == nil {
 		options.Limiter = NewLimiter(1)
 	}
-	s := &server{source, options}
+	s := &server{source: source, options: options}
 	registry.MustRegister(newMetrics(source, options.Version))
 	mux := http.NewServeMux()
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{

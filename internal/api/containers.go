@@ -1,7 +1,9 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/capmon/capmon/capability"
@@ -89,6 +91,13 @@ func (c Container) Row() overview.Row {
 	}
 }
 
+// containersResponse is the last response about the containers. Several clients may ask for the same state.
+type containersResponse struct {
+	mu   sync.Mutex
+	at   time.Time
+	body []byte
+}
+
 // containers responds with the current state of the containers.
 func (s *server) containers(w http.ResponseWriter, _ *http.Request) {
 	p, at, err := s.source.Current()
@@ -96,5 +105,25 @@ func (s *server) containers(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusServiceUnavailable, err)
 		return
 	}
-	respondJSON(w, CurrentContainers(at, p))
+	body, err := s.current.of(at, p)
+	if err != nil {
+		problem(w, http.StatusInternalServerError, err)
+		return
+	}
+	respond(w, "application/json", body)
+}
+
+// of returns the response for a profile of a time.
+func (r *containersResponse) of(at time.Time, p profile.Profile) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.body != nil && at.Equal(r.at) {
+		return r.body, nil
+	}
+	body, err := json.Marshal(CurrentContainers(at, p))
+	if err != nil {
+		return nil, err
+	}
+	r.at, r.body = at, append(body, '\n')
+	return r.body, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -209,9 +210,10 @@ func BenchmarkReadDaemon(b *testing.B) {
 			Grants: profile.Grants{Kernel: &grants}, Started: &saturday, Ended: saturday, Running: true, Checks: 200, Uses: all,
 		})
 	}
-	source := &manyRuns{*apitest.Working(), profile.New(runs...)}
+	source := &manyRuns{Source: *apitest.Working(), profile: profile.New(runs...)}
 	reader := NewDaemonSource(serve(b, apiOf(source)))
 	b.ReportAllocs()
+	defer reportCPU(b)()
 	for b.Loop() {
 		if snapshot, err := reader.Read(b.Context()); err != nil || len(snapshot.Containers.Containers) != 1000 {
 			b.Fatal(err)
@@ -223,6 +225,10 @@ func BenchmarkReadDaemon(b *testing.B) {
 type manyRuns struct {
 	apitest.Source
 	profile profile.Profile
+	reads   atomic.Int64
 }
 
-func (m *manyRuns) Current() (profile.Profile, time.Time, error) { return m.profile, saturday, nil }
+// Current returns the profile as of another time for each read, so that no response can be used twice.
+func (m *manyRuns) Current() (profile.Profile, time.Time, error) {
+	return m.profile, saturday.Add(time.Duration(m.reads.Add(1)) * time.Second), nil
+}

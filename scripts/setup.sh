@@ -136,6 +136,7 @@ find_missing() {
 	if [[ $mode == test ]]; then
 		want podman podman has podman
 		want rsyslogd rsyslog has rsyslogd
+		want tmux tmux has tmux
 	fi
 	want systemd-analyze systemd has systemd-analyze
 	if [[ $mode == bench ]]; then want bpftrace bpftrace has bpftrace; fi

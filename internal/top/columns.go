@@ -102,7 +102,7 @@ func unusedCell(r *row, _ time.Time, width int) string {
 	}
 	switch {
 	case !r.Unused.Has(capability.NetRaw):
-	case width >= len("NET_RAW 41?"):
+	case width >= len("NET_RAW ")+len(s):
 		s = "NET_RAW " + s
 	default:
 		s = "RAW " + s

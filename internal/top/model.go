@@ -344,7 +344,7 @@ func (m *model) copyList(evenIfUnseen bool) tea.Cmd {
 		m.notify("not copied: the needs are unknown")
 		return nil
 	case !s.StartSeen() && !evenIfUnseen:
-		m.notify("not copied: " + s.StartUnseen() + ": the list may be too short for a start. C copies it anyway")
+		m.notify("not copied (C copies it anyway): " + s.StartUnseen() + ": the list may be too short for a start")
 		return nil
 	}
 	text := "sent to the terminal's clipboard: " + dockerflags.Line(s.List())

@@ -90,7 +90,7 @@ func (m *model) header() []string {
 
 // titleLine returns the line with the host and the state of the recording.
 func (m *model) titleLine() string {
-	parts := []string{"capmon top", safe(m.options.Host), m.source.Name()}
+	parts := []string{safe(m.options.Host), "capmon top", m.source.Name()}
 	if m.snapshot.Engine != "" {
 		parts = append(parts, safe(m.snapshot.Engine))
 	}

@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 capmon=$PWD/bin/capmon
 directory=$(mktemp -d)
-names=(shop-web-1 shop-web-2 shop-web-10 shop-db metrics-agent backup proxy)
+names=(shop-web-1 shop-web-2 shop-web-10 shop-db shop-metrics shop-backup shop-proxy)
 terminal=(tmux -f /dev/null -S "$directory/tmux")
 
 clean_up() {
@@ -45,14 +45,14 @@ start shop-web-1 nginx:1.27 "$nginx"
 start shop-web-2 nginx:1.27 "$nginx"
 start shop-web-10 nginx:1.27 "$nginx"
 start shop-db postgres:17 'chown -R 70 /tmp; while :; do su user -c true; mount -t tmpfs none /mnt 2>/dev/null; sleep 2; done'
-start metrics-agent prom/node-exporter:v1.8 'sleep 1000' --privileged
-start backup restic/restic:0.17 'while :; do ping -c1 127.0.0.1 >/dev/null; sleep 5; done' --cap-drop=ALL --cap-add=NET_RAW --cap-add=DAC_READ_SEARCH
-start proxy haproxy:3.0 'nc -l -p 443 & sleep 1000' --cap-drop=ALL --cap-add=NET_BIND_SERVICE
+start shop-metrics prom/node-exporter:v1.8 'sleep 1000' --privileged
+start shop-backup restic/restic:0.17 'while :; do ping -c1 127.0.0.1 >/dev/null; sleep 5; done' --cap-drop=ALL --cap-add=NET_RAW --cap-add=DAC_READ_SEARCH
+start shop-proxy haproxy:3.0 'nc -l -p 443 & sleep 1000' --cap-drop=ALL --cap-add=NET_BIND_SERVICE
 
-"${terminal[@]}" new-session -d -x 110 -y 20 env TERM=screen-256color "$capmon" top --socket "$directory/s" --filter "${FILTER-}"
+"${terminal[@]}" new-session -d -x 112 -y 16 env TERM=screen-256color "$capmon" top --socket "$directory/s" --filter shop
 sleep "${SECONDS_TO_RECORD:-20}"
 "${terminal[@]}" send-keys Down
 sleep 3
-"${terminal[@]}" capture-pane -p -e >"$directory/screen"
+"${terminal[@]}" capture-pane -p -e -N >"$directory/screen"
 go run ./scripts/ansi2svg <"$directory/screen" >docs/top.svg
 echo "top-svg.sh: wrote docs/top.svg" >&2

@@ -73,7 +73,7 @@ func convert(in io.Reader, out io.Writer) error {
 	width, height := widest*charWidth+2*margin, len(lines)*lineHeight+2*margin
 	fmt.Fprintf(&image, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d">`+"\n", width, height, width, height)
 	fmt.Fprintf(&image, `<rect width="100%%" height="100%%" rx="6" fill="%s"/>`+"\n", background)
-	fmt.Fprintf(&image, `<g font-family="ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="13" xml:space="preserve">`+"\n")
+	fmt.Fprintf(&image, `<g font-family="ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace" font-size="13">`+"\n")
 	for i, line := range lines {
 		for _, s := range line {
 			s.write(&image, i)
@@ -136,16 +136,13 @@ func (l *look) apply(code string) {
 }
 
 func (s span) write(image *strings.Builder, line int) {
-	if s.text == strings.Repeat(" ", len(s.text)) && !s.look.invert {
-		return
-	}
-	x, width := margin+s.column*charWidth, ansi.StringWidth(s.text)*charWidth
 	color := foreground
 	if s.look.color != "" {
 		color = s.look.color
 	}
 	if s.look.invert {
-		fmt.Fprintf(image, `<rect x="%d" y="%d" width="%d" height="%d" fill="%s"/>`+"\n", x, margin+line*lineHeight, width, lineHeight, color)
+		fmt.Fprintf(image, `<rect x="%d" y="%d" width="%d" height="%d" fill="%s"/>`+"\n",
+			margin+s.column*charWidth, margin+line*lineHeight, ansi.StringWidth(s.text)*charWidth, lineHeight, color)
 		color = background
 	}
 	attributes := ""
@@ -155,6 +152,12 @@ func (s span) write(image *strings.Builder, line int) {
 	if s.look.faint {
 		attributes += ` opacity="0.7"`
 	}
-	fmt.Fprintf(image, `<text x="%d" y="%d" textLength="%d" fill="%s"%s>%s</text>`+"\n",
-		x, margin+line*lineHeight+lineHeight-5, width, color, attributes, html.EscapeString(s.text))
+	column := s.column
+	for word := range strings.SplitSeq(s.text, " ") { // each word has its position, so that no font can shift columns
+		if width := ansi.StringWidth(word); width > 0 {
+			fmt.Fprintf(image, `<text x="%d" y="%d" textLength="%d" fill="%s"%s>%s</text>`+"\n",
+				margin+column*charWidth, margin+line*lineHeight+lineHeight-5, width*charWidth, color, attributes, html.EscapeString(word))
+		}
+		column += ansi.StringWidth(word) + 1
+	}
 }

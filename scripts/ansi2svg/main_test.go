@@ -13,8 +13,8 @@ func TestConvert(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`width="160"`, `height="60"`, `>plain </text>`, `x="60" y="25" textLength="56" fill="#f14c4c" font-weight="bold">red &lt;&amp;&gt;</text>`,
-		`> end</text>`, `<rect x="12" y="30" width="64" height="18" fill="#d4d4d4"/>`, `fill="#1e1e1e">selected</text>`,
+		`width="160"`, `height="60"`, `>plain</text>`, `x="60" y="25" textLength="24" fill="#f14c4c" font-weight="bold">red</text>`,
+		`x="92" y="25" textLength="24" fill="#f14c4c" font-weight="bold">&lt;&amp;&gt;</text>`, `x="124" y="25" textLength="24" fill="#d4d4d4">end</text>`, `<rect x="12" y="30" width="64" height="18" fill="#d4d4d4"/>`, `fill="#1e1e1e">selected</text>`,
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the image lacks %s:\n%s", want, out.String())

@@ -145,6 +145,7 @@ find_missing() {
 		want chromium chromium has chromium
 		want "fonts for chromium" fonts-dejavu-core test -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 		has_axe || want npm npm has npm
+		want tmux tmux has tmux
 	fi
 	want systemd-analyze systemd has systemd-analyze
 	if [[ $mode == bench ]]; then want bpftrace bpftrace has bpftrace; fi

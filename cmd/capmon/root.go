@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 
@@ -43,7 +44,7 @@ list of capabilities that the workload needs.`,
 	root.SetErr(notices{logging})
 	root.SetFlagErrorFunc(explainFlag)
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newProfile(logging), newWatch(logging), newReport(), newFlags(), newVerify(logging), newAudit(logging), newDoctor())
+	root.AddCommand(newProfile(logging), newTop(logging), newWatch(logging), newReport(), newFlags(), newVerify(logging), newAudit(logging), newDoctor())
 	root.AddCommand(newMerge(), newDiff(), newCheck(), newDB(), newRules(), newServe(logging))
 	return root
 }
@@ -89,7 +90,9 @@ func newLogging(args []string) *logging {
 
 func (l *logging) json() bool { return l.early || l.format.value == "json" }
 
-func (l *logging) logger() (*zap.Logger, error) {
+func (l *logging) logger() (*zap.Logger, error) { return l.loggerTo(l.stderr) }
+
+func (l *logging) loggerTo(writer io.Writer) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(l.level.value)
 	if err != nil {
 		return nil, err
@@ -99,7 +102,7 @@ func (l *logging) logger() (*zap.Logger, error) {
 		encoder = zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
 	}
 	// No sampling: it would hide losses.
-	out := zapcore.Lock(zapcore.AddSync(printable.Writer(l.stderr)))
+	out := zapcore.Lock(zapcore.AddSync(printable.Writer(writer)))
 	log := zap.New(zapcore.NewCore(encoder, out, level), zap.ErrorOutput(out))
 	// net/http also writes errors that it returns to the standard log.
 	_, err = zap.RedirectStdLogAt(log, zap.DebugLevel)

@@ -51,10 +51,14 @@ const (
 type Source interface {
 	State() daemon.State
 	Latest() profile.Profile
+	Current() (profile.Profile, time.Time, error)
 	Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error)
 	Alerts(ctx context.Context, selection store.Selection) ([]alert.Alert, store.MissingAlerts, error)
 	Subscribe() *daemon.AlertSubscription
 }
+
+// unsavedParameter is the parameter that adds the data that is not in the database yet.
+const unsavedParameter = "unsaved"
 
 // Headers that describe data that may match the request, but is not in the response.
 const (
@@ -127,6 +131,7 @@ type server struct {
 	options Options
 	streams Limiter
 	cache   pageCache
+	current containersResponse
 }
 
 // Handler returns the handler of the API. It registers the metrics of the source with the registry.
@@ -167,6 +172,7 @@ func (s *server) routes(metrics http.HandlerFunc) map[string]http.HandlerFunc {
 		"/metrics":             metrics,
 		"/api/v1/openapi.json": s.describe,
 		"/api/v1/state":        s.state,
+		"/api/v1/containers":   s.containers,
 		"/api/v1/report":       s.options.Limiter.limit(s.report),
 		"/api/v1/profile":      s.options.Limiter.limit(s.profile),
 		"/api/v1/flags":        s.options.Limiter.limit(s.flags),
@@ -249,9 +255,38 @@ func scopeOf(r *http.Request) string {
 
 // profile responds with a profile in the format of capmon profile --save.
 func (s *server) profile(w http.ResponseWriter, r *http.Request) {
-	if p, ok := s.selected(w, r, nil); ok {
-		respondJSON(w, p)
+	unsaved, err := flagOf(r, unsavedParameter)
+	if err != nil {
+		problem(w, http.StatusBadRequest, err)
+		return
 	}
+	p, ok := s.selected(w, r, []string{unsavedParameter})
+	if !ok {
+		return
+	}
+	if unsaved {
+		if p, err = s.withUnsaved(r, p); err != nil {
+			problem(w, http.StatusServiceUnavailable, err)
+			return
+		}
+	}
+	respondJSON(w, p)
+}
+
+// withUnsaved adds the selected runs that are in the kernel to the runs of the database.
+func (s *server) withUnsaved(r *http.Request, saved profile.Profile) (profile.Profile, error) {
+	current, _, err := s.source.Current()
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	selection, err := selectionOf(r, []string{unsavedParameter})
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	if current, err = selection.Of(current); err != nil {
+		return profile.Profile{}, err
+	}
+	return profile.Merge(saved, current), nil
 }
 
 // Settings are the settings of a target that grant containers their lists.
@@ -324,14 +359,24 @@ func settingsOf(r *http.Request) (target settings.Target, style settings.Style, 
 	if err != nil {
 		return target, style, false, err
 	}
-	switch named, err = once(query, settings.EvenIfStartUnseen, "false"); {
-	case err != nil:
-	case named == "true" || named == "false":
-		anyStart = named == "true"
-	default:
-		err = fmt.Errorf("%s must be true or false, not %q", settings.EvenIfStartUnseen, named)
-	}
+	anyStart, err = flagOf(r, settings.EvenIfStartUnseen)
 	return target, style, anyStart, err
+}
+
+// flagOf reads a parameter that is true or false. The default is false.
+func flagOf(r *http.Request, name string) (bool, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return false, fmt.Errorf("invalid query string: %w", err)
+	}
+	value, err := once(query, name, "false")
+	switch {
+	case err != nil:
+		return false, err
+	case value != "true" && value != "false":
+		return false, fmt.Errorf("%s must be true or false, not %q", name, value)
+	}
+	return value == "true", nil
 }
 
 func (s *server) alerts(w http.ResponseWriter, r *http.Request) {

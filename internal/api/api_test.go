@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/api/apitest"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
@@ -63,7 +64,7 @@ func TestOneResponseFromTheDatabaseAtATime(t *testing.T) {
 			t.Errorf("%s: %d, %s", path, got.Code, got.Body)
 		}
 	}
-	for _, path := range []string{"/readyz", "/metrics", "/api/v1/state"} {
+	for _, path := range []string{"/readyz", "/metrics", "/api/v1/state", "/api/v1/containers"} {
 		if got := get(handler, path, ""); got.Code != 200 {
 			t.Errorf("%s is blocked by a report: %d", path, got.Code)
 		}
@@ -197,6 +198,81 @@ func TestReportHasItsEvidence(t *testing.T) {
 		}
 		if e := got.Evidence; e.Scope != scope || e.Capmon != "v0.9" || e.Created.IsZero() || query == "" && (!e.From.Equal(apitest.Saturday) || len(e.Hosts) != 1) {
 			t.Errorf("%q: %+v", query, e)
+		}
+	}
+}
+
+func TestCurrentContainers(t *testing.T) {
+	source := apitest.Working()
+	response := get(handlerOf(source, ""), "/api/v1/containers", "")
+	var got Containers
+	if err := json.Unmarshal(response.Body.Bytes(), &got); err != nil || response.Code != 200 {
+		t.Fatalf("%d, %v: %s", response.Code, err, response.Body)
+	}
+	chown, defaults := capability.Of(capability.Chown), capability.DockerDefault()
+	if len(got.Containers) != 1 || !got.Time.Equal(apitest.Saturday) {
+		t.Fatalf("%+v", got)
+	}
+	c := got.Containers[0]
+	if c.Used != chown || *c.Granted != defaults || c.Unused != defaults.Minus(chown) || !c.Denied.Empty() || !c.Running || c.Checks != 1 ||
+		c.LastUse == nil || c.LastUse.Capability != capability.Chown || c.LastUse.Denied || !c.LastUse.Time.Equal(apitest.Saturday) {
+		t.Errorf("%+v", c)
+	}
+}
+
+// recording is a source whose current state a test sets. Its database has the run of apitest without uses.
+type recording struct {
+	apitest.Source
+	at      time.Time
+	current profile.Profile
+}
+
+func (r *recording) Current() (profile.Profile, time.Time, error) { return r.current, r.at, nil }
+
+func (r *recording) Profile(_ context.Context, selection store.Selection) (profile.Profile, store.Missing, error) {
+	p := r.Latest()
+	p.Runs[0].Uses = nil
+	p, err := selection.Of(p)
+	return p, store.Missing{}, err
+}
+
+func TestTheCurrentStateIsNeverOld(t *testing.T) {
+	source := &recording{Source: *apitest.Working(), at: apitest.Saturday}
+	handler := handlerOf(source, "")
+	count := func() int {
+		var got Containers
+		if err := json.Unmarshal(get(handler, "/api/v1/containers", "").Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		return len(got.Containers)
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d containers", n)
+	}
+	source.current = source.Latest()
+	source.at = source.at.Add(time.Second)
+	if n := count(); n != 1 {
+		t.Errorf("%d containers", n)
+	}
+}
+
+func TestUnsavedDataIsAddedOnRequest(t *testing.T) {
+	source := &recording{Source: *apitest.Working(), at: apitest.Saturday}
+	source.current = source.Latest()
+	source.current.Runs[0].Observation.End = source.current.Runs[0].Observation.End.Add(time.Second)
+	for query, want := range map[string]int{"": 0, "?unsaved=false": 0, "?unsaved=true": 1, "?unsaved=true&image=none": -1} {
+		var got profile.Profile
+		response := get(handlerOf(source, ""), "/api/v1/profile"+query, "")
+		if err := json.Unmarshal(response.Body.Bytes(), &got); err != nil || response.Code != 200 {
+			t.Fatalf("%s: %d, %v: %s", query, response.Code, err, response.Body)
+		}
+		if want < 0 && len(got.Runs) != 0 || want >= 0 && (len(got.Runs) != 1 || len(got.Runs[0].Uses) != want) {
+			t.Errorf("%s: %+v", query, got.Runs)
+		}
+	}
+	for _, path := range []string{"/api/v1/profile?unsaved=yes", "/api/v1/report?unsaved=true", "/api/v1/profile?unsaved=true&unsaved=true"} {
+		if got := get(handlerOf(source, ""), path, ""); got.Code != 400 {
+			t.Errorf("%s: %d, %s", path, got.Code, got.Body)
 		}
 	}
 }

@@ -57,6 +57,8 @@ func (c *changing) State() daemon.State {
 
 func (c *changing) Latest() profile.Profile { return c.source.Latest() }
 
+func (c *changing) Current() (profile.Profile, time.Time, error) { return c.source.Current() }
+
 func (c *changing) Subscribe() *daemon.AlertSubscription { return c.source.Subscribe() }
 
 func (c *changing) Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error) {

@@ -81,7 +81,7 @@ func TestMarkdownHasAllDoubts(t *testing.T) {
 		if len(c.Observation.Doubts) < 3 {
 			t.Errorf("%s: %q", name, c.Observation.Doubts)
 		}
-		if row := audit.Overview().Rows[0]; row.Certain() {
+		if row := audit.Overview().Rows[0]; !row.CertainlyUnused().Empty() {
 			t.Errorf("%s: %+v is certain", name, row)
 		}
 		for _, form := range []string{write(t, audit, Markdown), c.markdown(false, true).Short} {

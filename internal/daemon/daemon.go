@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/loss"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
@@ -71,6 +72,8 @@ type Daemon struct {
 
 // State is the state of a [Daemon].
 type State struct {
+	// Engine is the kind of the engine that capmon is connected to, such as docker.
+	Engine string `json:"engine"`
 	// Hook is the kernel hook that capmon uses. ID and Began identify the recording. If Resumed is set, an earlier
 	// process began it.
 	Hook    monitor.Hook `json:"hook"`
@@ -124,7 +127,7 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 		return nil, errors.Join(err, d.database.close())
 	}
 	d.observer.WaitForEngine(ctx)
-	d.state = State{Hook: d.observer.Hook(), ID: d.observer.ID(), Began: d.observer.Began(), Resumed: d.observer.Continued()}
+	d.state = State{Engine: engineName(options.Observe.Engine), Hook: d.observer.Hook(), ID: d.observer.ID(), Began: d.observer.Began(), Resumed: d.observer.Continued()}
 	d.losses = loss.New(loss.Options{
 		Source: d.observer, Recording: d.state.ID, Began: d.state.Began, Earlier: d.lossesBefore(ctx), Every: options.Every,
 		Identify: func(ctx context.Context, cgroup uint64, id string) uses.ContainerRef {
@@ -133,6 +136,14 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 		Report: options.Report, Log: options.Log,
 	})
 	return d, nil
+}
+
+// engineName returns the kind of an engine; "" for no engine.
+func engineName(engine container.Engine) string {
+	if engine == nil {
+		return ""
+	}
+	return engine.Name()
 }
 
 // observerStorage is the database as the [observe.Storage] of the daemon's observer.
@@ -275,6 +286,10 @@ func (d *Daemon) Latest() profile.Profile {
 
 // Subscribe returns a subscription to the alerts, see [AlertQueue.Subscribe].
 func (d *Daemon) Subscribe() *AlertSubscription { return d.options.Alerts.Subscribe() }
+
+// Current returns what was recorded until a short time ago about the containers whose records are in the kernel, and
+// that time. It does not wait for the next save, see [observe.Observer.Recent].
+func (d *Daemon) Current() (profile.Profile, time.Time, error) { return d.observer.Recent() }
 
 // Close saves the waiting alerts and closes the database. If the recording is pinned, it continues for the next
 // process. Otherwise it ends.

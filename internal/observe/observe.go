@@ -61,6 +61,7 @@ type Observer struct {
 
 	inspections inspections
 	lookups     fileLookups
+	recent      recentProfile
 	cancel      context.CancelFunc
 	done        sync.WaitGroup
 

@@ -6,8 +6,8 @@ import (
 	"github.com/capmon/capmon/capability"
 )
 
-// By joins the rows of all containers with the same key, such as their image, and sorts the result. The key is the title
-// of the joined row. A container without a key stays alone.
+// By joins the rows of all containers with the same key, such as their image, and sorts the result. The key is the
+// title of the joined row. A container without a key stays alone.
 //
 // A joined row has the gravest status of its containers. Unused is what some of them have and none of them uses.
 func By(containers []Row, key func(position int) string) []Row {

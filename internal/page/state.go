@@ -39,8 +39,8 @@ const (
 	none = ' '
 )
 
-// states are all states. If containers of one row have different states, the first one in this order counts: a row needs
-// what one of its containers needs.
+// states are all states. If containers of one row have different states, the first one in this order counts: a row
+// needs what one of its containers needs.
 var states = []State{
 	{string(isNew), "new", "needed or denied now, and not used before"},
 	{string(newUnsure), "perhaps new", "not seen before, but the earlier observation is not sufficient to say that it is new"},

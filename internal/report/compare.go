@@ -104,8 +104,8 @@ func doubts(c compare.ContainerComparison) []string {
 		observedNotes("in the later profile", "what is gone may still be needed: ", hasChange(c, compare.Gone), c.GoneUnsure))
 }
 
-// observedNotes returns a note for each reason why capmon did not observe a container completely in one of the profiles.
-// when names the profile. meaning is the consequence of the reasons, if there are changes.
+// observedNotes returns a note for each reason why capmon did not observe a container completely in one of the
+// profiles. when names the profile. meaning is the consequence of the reasons, if there are changes.
 func observedNotes(when, meaning string, changed bool, reasons []string) []string {
 	if !changed {
 		meaning = ""

@@ -18,8 +18,8 @@ func summaries(p profile.Profile) []profile.Summary {
 	return all
 }
 
-// Printable returns a summary with texts that are safe for a terminal and for [Describe]. Its labels, image ID and image
-// digest are unchanged.
+// Printable returns a summary with texts that are safe for a terminal and for [Describe]. Its labels, image ID and
+// image digest are unchanged.
 func Printable(s profile.Summary) profile.Summary {
 	makePrintable(&s)
 	return s

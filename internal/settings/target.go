@@ -176,8 +176,8 @@ func (t Target) Settings(all []LabeledContainer, style Style) (text string, note
 }
 
 // Replicas returns, for the label of each container, the containers that have their settings in common with it, in the
-// order of all: those with the same name for the target, and the same image and project. A container without replicas is
-// alone. The settings of a replica alone may lack what the others need.
+// order of all: those with the same name for the target, and the same image and project. A container without replicas
+// is alone. The settings of a replica alone may lack what the others need.
 func (t Target) Replicas(all []LabeledContainer) map[string][]LabeledContainer {
 	byGroup, byLabel := make(map[string][]LabeledContainer), make(map[string][]LabeledContainer)
 	group := func(c LabeledContainer) string {

@@ -31,9 +31,10 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
+require github.com/maruel/natural v1.3.0 // indirect
+
 require (
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
-	github.com/maruel/natural v1.3.0 // indirect
 	github.com/yuin/goldmark v1.8.7
 )
 
@@ -83,7 +84,7 @@ require (
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/leodido/go-syslog/v4 v4.6.0 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
-	github.com/mattn/go-runewidth v0.0.21 // indirect
+	github.com/mattn/go-runewidth v0.0.30 // indirect
 	github.com/mattn/go-shellwords v1.0.12 // indirect
 	github.com/miekg/pkcs11 v1.0.2 // indirect
 	github.com/mitchellh/go-wordwrap v1.0.1 // indirect

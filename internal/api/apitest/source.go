@@ -34,7 +34,7 @@ type Source struct {
 
 // Working returns a source that has saved its data just now.
 func Working() *Source {
-	return &Source{Daemon: daemon.State{Hook: monitor.Tracepoint, ID: "0123", Began: Saturday, Saved: time.Now()}}
+	return &Source{Daemon: daemon.State{Engine: "docker", Hook: monitor.Tracepoint, ID: "0123", Began: Saturday, Saved: time.Now()}}
 }
 
 // Subscribe subscribes to s.Queue.
@@ -58,6 +58,9 @@ func (s *Source) Latest() profile.Profile {
 		}},
 	})
 }
+
+// Current returns the same profile as Latest.
+func (s *Source) Current() (profile.Profile, time.Time, error) { return s.Latest(), Saturday, s.Err }
 
 // Profile selects from Latest. It reports a pruned run and an unknown container.
 func (s *Source) Profile(_ context.Context, selection store.Selection) (profile.Profile, store.Missing, error) {

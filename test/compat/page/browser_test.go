@@ -213,8 +213,8 @@ func (t *tab) press(keys ...string) {
 	}
 }
 
-// slash presses the key /. A page that handles the key can prevent that the browser types the letter, which the events of
-// press do not allow.
+// slash presses the key /. A page that handles the key can prevent that the browser types the letter, which the events
+// of press do not allow.
 func (t *tab) slash() {
 	t.Helper()
 	key := input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: "/", Code: "Slash", Text: "/"}

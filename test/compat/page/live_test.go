@@ -30,33 +30,33 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// fleet is a source of the API with a growing number of containers.
-type fleet struct {
+// growing is a source of the API with a growing number of containers.
+type growing struct {
 	apitest.Source
 	mu         sync.Mutex
 	containers int
 }
 
-func (f *fleet) State() daemon.State {
+func (f *growing) State() daemon.State {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.Daemon
 }
 
-func (f *fleet) Profile(context.Context, store.Selection) (profile.Profile, store.Missing, error) {
+func (f *growing) Profile(context.Context, store.Selection) (profile.Profile, store.Missing, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return reporttest.Fleet(f.containers), store.Missing{}, nil
 }
 
-func (f *fleet) grow(containers int) {
+func (f *growing) grow(containers int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.containers, f.Daemon.Saved = containers, time.Now()
 }
 
-// serveLive serves a fleet. end ends the server.
-func serveLive(t *testing.T, f *fleet, address, token string) (server *httptest.Server, end func()) {
+// serveLive serves a growing source. end ends the server.
+func serveLive(t *testing.T, f *growing, address, token string) (server *httptest.Server, end func()) {
 	t.Helper()
 	ending, cancel := context.WithCancel(context.Background())
 	handler := api.Handler(f, prometheus.NewRegistry(), api.Options{Token: token, Stale: time.Hour, Settled: time.Minute, Version: "1", Ending: ending, Log: zap.NewNop()})
@@ -75,8 +75,8 @@ func serveLive(t *testing.T, f *fleet, address, token string) (server *httptest.
 	return server, end
 }
 
-func newFleet() *fleet {
-	f := &fleet{Source: *apitest.Working(), containers: 40}
+func newGrowing() *growing {
+	f := &growing{Source: *apitest.Working(), containers: 40}
 	f.Queue = daemon.NewAlertQueue(zap.NewNop())
 	return f
 }
@@ -88,7 +88,7 @@ func visit(t *testing.T, address string) *tab {
 	if err := start(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := chromedp.NewContext(browser)
+	ctx, cancel := chromedp.NewContext(chromium)
 	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ const (
 )
 
 func TestALivePageKeepsThePlaceOfTheReader(t *testing.T) {
-	f := newFleet()
+	f := newGrowing()
 	server, _ := serveLive(t, f, "", "")
 	tab := visit(t, server.URL+"/#q=shop&sort=Container")
 	soon(tab, liveState, "live")
@@ -171,7 +171,7 @@ func TestALivePageKeepsThePlaceOfTheReader(t *testing.T) {
 }
 
 func TestALivePageShowsTheFirstContainers(t *testing.T) {
-	f := newFleet()
+	f := newGrowing()
 	f.containers = 0
 	server, _ := serveLive(t, f, "", "")
 	tab := visit(t, server.URL)
@@ -183,7 +183,7 @@ func TestALivePageShowsTheFirstContainers(t *testing.T) {
 }
 
 func TestALivePageListsAlerts(t *testing.T) {
-	f := newFleet()
+	f := newGrowing()
 	server, end := serveLive(t, f, "", "")
 	hostile := strings.ToValidUTF8(apitest.Hostile, "\U0001f600\U000e0001") // the script gets no other bytes
 	raise := func(container string, n int) {
@@ -222,13 +222,13 @@ func TestALivePageListsAlerts(t *testing.T) {
 
 // The browser sends the token that the reader entered as the password also for the events.
 func TestALivePageIsReadableWithTheToken(t *testing.T) {
-	server, _ := serveLive(t, newFleet(), "", "0123456789abcdef")
+	server, _ := serveLive(t, newGrowing(), "", "0123456789abcdef")
 	tab := visit(t, strings.Replace(server.URL, "http://", "http://any:0123456789abcdef@", 1))
 	soon(tab, liveState, "live")
 }
 
 func TestALivePageConnectsAgainAfterAnError(t *testing.T) {
-	f := newFleet()
+	f := newGrowing()
 	refuse := false
 	var mu sync.Mutex
 	server, _ := serveLive(t, f, "", "")

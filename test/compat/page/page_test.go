@@ -209,8 +209,8 @@ func TestThemes(t *testing.T) {
 	}
 }
 
-// lowContrast returns the states and statuses whose color and background have a contrast below 4.5, as WCAG requires for
-// text.
+// lowContrast returns the states and statuses whose color and background have a contrast below 4.5, as WCAG requires
+// for text.
 const lowContrast = `(() => {
 	const luminance = (color) => {
 		const [r, g, b] = color.match(/[\d.]+/g).map((c) => c / 255).map((c) => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);

@@ -1,0 +1,87 @@
+package top
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
+)
+
+const (
+	// DefaultInterval is the interval between two reads.
+	DefaultInterval = 2 * time.Second
+	// framesPerSecond is how often the screen may change.
+	framesPerSecond = 20
+)
+
+// Options are the options of [Run] and [RunPlain].
+type Options struct {
+	// Host is the name of this host.
+	Host string
+	// Interval is the interval between two reads.
+	Interval time.Duration
+	// Filter selects containers. Sort is one of [SortKeys].
+	Filter, Sort string
+	// Color permits colors.
+	Color bool
+
+	order  sortKey
+	filter filter
+}
+
+// Validate parses the filter and the order.
+func (o *Options) Validate() (err error) {
+	if o.order, err = parseSortKey(o.Sort); err != nil {
+		return err
+	}
+	o.filter, err = parseFilter(o.Filter)
+	return err
+}
+
+// Run shows the screen on a terminal until the user quits or ctx ends. It restores the terminal in any case. Each line
+// that is received from notices is shown for a short time.
+func Run(ctx context.Context, source Source, options Options, notices <-chan string, terminal Terminal) error {
+	return run(ctx, newModel(ctx, source, options), options, notices, terminal)
+}
+
+// Terminal is where the screen is shown: usually standard input and output.
+type Terminal struct {
+	In  io.Reader
+	Out io.Writer
+}
+
+// run runs a model as a program.
+func run(ctx context.Context, m tea.Model, options Options, notices <-chan string, terminal Terminal) error {
+	ended, end := context.WithCancel(context.Background())
+	defer end()
+	program := tea.NewProgram(m, programOptions(ctx, options, terminal)...)
+	go func() {
+		for {
+			select {
+			case <-ended.Done():
+				return
+			case text := <-notices:
+				program.Send(notice(text))
+			}
+		}
+	}()
+	_, err := program.Run()
+	if errors.Is(err, tea.ErrProgramPanic) {
+		return errors.New("capmon top failed; the text above has the details: please report it")
+	}
+	if ctx.Err() != nil { // a signal has ended it
+		return nil
+	}
+	return err
+}
+
+func programOptions(ctx context.Context, options Options, terminal Terminal) []tea.ProgramOption {
+	all := []tea.ProgramOption{tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithFPS(framesPerSecond), tea.WithInput(terminal.In), tea.WithOutput(terminal.Out)}
+	if !options.Color {
+		all = append(all, tea.WithColorProfile(colorprofile.Ascii))
+	}
+	return all
+}

@@ -98,7 +98,7 @@ func cells(states map[capability.Capability]byte, columns []capability.Capabilit
 	return string(text)
 }
 
-// search returns the texts by which the filter finds a container, besides those in the matrix.
+// search returns the texts by which the filter finds a container in addition to the texts in the matrix.
 func search(c profile.Container) string {
 	text := name(c.Name) + " " + name(c.ID) + " " + name(c.ImageDigest)
 	for _, of := range []func(profile.Container) string{serviceOf, namespaceOf} {

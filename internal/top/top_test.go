@@ -206,7 +206,7 @@ func (s *screen) send(msg tea.Msg) {
 	s.check()
 }
 
-// check verifies that the screen fits in the terminal and has no control characters but those of styles.
+// check verifies that the screen fits in the terminal and has no control characters except the ones for styles.
 func (s *screen) check() {
 	s.t.Helper()
 	lines := strings.Split(s.model.View().Content, "\n")

@@ -29,7 +29,7 @@ func (m *model) View() tea.View {
 	return view
 }
 
-// lines returns the lines of the screen, none of which is wider than the terminal.
+// lines returns the lines of the screen. No line is wider than the terminal.
 func (m *model) lines() []string {
 	if m.width < leastTerminalWidth || m.height < leastTerminalHeight {
 		return m.tooSmall()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -37,8 +38,11 @@ func executed(t *testing.T, args ...string) (stdout, stderr string) {
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		notes.WriteString(err.Error() + "\n")
 	}
-	return out.String(), notes.String()
+	return created.ReplaceAllString(out.String(), ""), notes.String()
 }
+
+// created is the time of an output in JSON.
+var created = regexp.MustCompile(`"created": "[^"]*"`)
 
 // --quiet leaves out the suggestions, and no caution.
 func TestQuietLeavesOutOnlySuggestions(t *testing.T) {

@@ -105,8 +105,8 @@ lint: $(GOLANGCI_LINT) $(VALE) ## check the style of Go, C and shell, and the pr
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w: $$unformatted" >&2; exit 1; fi
 	go vet ./...
 	go vet -C test/compat ./...
-	$(GOLANGCI_LINT) run
-	cd test/compat && $(CURDIR)/$(GOLANGCI_LINT) run
+	$(GOLANGCI_LINT) run --allow-parallel-runners
+	cd test/compat && $(CURDIR)/$(GOLANGCI_LINT) run --allow-parallel-runners
 	clang-format --dry-run -Werror $(C_SOURCES)
 	shellcheck --external-sources $(SHELL_SCRIPTS)
 	scripts/prose.sh $(VALE)

@@ -244,7 +244,7 @@ func TestAuditsShowWhatIsNotCertain(t *testing.T) {
 	for title, want := range map[string]string{
 		"shop-1-web-1":   "unused",
 		"shop-1-cache-1": "not seen", // fails with the complete default, but capmon did not see its start
-		"shop-1-mail-1":  "not seen", // also fails, and checks were lost
+		"shop-1-mail-1":  "not seen", // checks were lost
 	} {
 		if got := states[title]["AUDIT_WRITE"]; got != want {
 			t.Errorf("%s: %q, wanted %q", title, got, want)

@@ -11,7 +11,7 @@ func TestByJoinsContainersWithTheSameKey(t *testing.T) {
 	standard := capability.DockerDefault()
 	needs := capability.Of(capability.Chown)
 	sure := row(Unused, "sure", "web:1", standard, needs)
-	unseen := row(Unsure, "unseen", "web:2", standard.With(capability.NetAdmin), capability.Of(capability.Kill))
+	unseen := row(Manual, "unseen", "web:2", standard.With(capability.NetAdmin), capability.Of(capability.Kill))
 	unseen.Doubtful, unseen.Privileged = unseen.Unused, true
 	unknown := row(Manual, "unknown", "db", standard, 0)
 	unknown.Granted, unknown.Unused, unknown.Runs = nil, 0, 0

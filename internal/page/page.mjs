@@ -220,10 +220,10 @@ function moveTo(event) {
 	const row = rows.indexOf(current.closest("tr"));
 	const column = current.cellIndex;
 	const last = current.closest("tr").cells.length - 1;
-	const page = 10;
+	const jump = 10;
 	const [r, c] = {
 		ArrowUp: [row - 1, column], ArrowDown: [row + 1, column], ArrowLeft: [row, column - 1], ArrowRight: [row, column + 1],
-		PageUp: [row - page, column], PageDown: [row + page, column],
+		PageUp: [row - jump, column], PageDown: [row + jump, column],
 		Home: [event.ctrlKey ? 0 : row, 0], End: [event.ctrlKey ? rows.length - 1 : row, last],
 	}[event.key] ?? [];
 	if (r === undefined) return undefined;
@@ -255,10 +255,20 @@ function openCell(cell) {
 function onGridClick(event) {
 	const cell = event.target.closest("th, td");
 	if (!cell || getSelection().toString()) return;
+	if (event.target.closest("a")) return;
 	reach(cell);
 	focusable(cell).focus();
 	if (cell.closest("thead")) sortBy(cell.textContent);
 	else if (cell.tagName === "TD") openCell(cell);
+}
+
+/** Follows a link within the page. What the reader chose stays, except what the link opens. */
+function onLinkClick(event) {
+	const link = event.target.closest('a[href^="#"]');
+	if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // perhaps to a new tab
+	event.preventDefault();
+	const fields = Object.fromEntries(new URLSearchParams(link.hash.slice(1)));
+	choose({ container: "", row: "", at: "", by: fields.row ? "" : choice.by, ...fields }, true);
 }
 
 // ---- Details
@@ -288,13 +298,14 @@ function timeline(block) {
 		h("line", { x1: mark.from, y1: 10, x2: mark.to, y2: 10 }), h("circle", { cx: mark.from, cy: 10, r: 5 }))]));
 }
 
-/** Copies a text, also in pages without the right to use the clipboard. */
+/** Copies a text, also in pages without the right to use the clipboard. Returns whether it could. */
 async function copy(text, pre) {
 	try {
 		await navigator.clipboard.writeText(text);
+		return true;
 	} catch {
 		getSelection().selectAllChildren(pre);
-		document.execCommand("copy");
+		return document.execCommand("copy");
 	}
 }
 
@@ -304,8 +315,7 @@ function code(lines, interactive) {
 	const button = h("button", { type: "button" }, "Copy");
 	const done = h("span", { role: "status" });
 	button.addEventListener("click", async () => {
-		await copy(join(lines), pre);
-		done.textContent = " copied";
+		done.textContent = await copy(join(lines), pre) ? " copied" : " the browser does not allow it: copy the selected text";
 	});
 	return [pre, button, done];
 }
@@ -375,7 +385,7 @@ function members(row) {
 	const columns = ["Container", "Status", ...page.fields.map((field) => field.name)];
 	const rows = row.members.map(rowOf);
 	return table("Containers", columns, rows.map((member) => [
-		h("a", { href: "#" + fragment({ ...choice, at: "", ...opening(member) }) }, member.title),
+		h("a", { href: "#" + fragment(opening(member)) }, member.title),
 		page.statuses[member.status].name, ...member.values.map(text),
 	]));
 }
@@ -535,6 +545,7 @@ function start() {
 	grid.removeAttribute("tabindex"); // the cells in it have the focus
 	grid.querySelector("table").setAttribute("role", "grid");
 	byId("controls").hidden = byId("keys").hidden = false;
+	byId("dialog-title").autofocus = true; // not the button that closes the dialog
 	byId("details").replaceChildren();
 	showTheme();
 	showHeadings();
@@ -554,13 +565,14 @@ function start() {
 		const cell = event.target.closest("th, td");
 		if (cell && cell !== current) reach(cell);
 	});
+	addEventListener("click", onLinkClick);
 	byId("close").addEventListener("click", leave);
 	byId("dialog").addEventListener("cancel", (event) => {
 		event.preventDefault();
 		leave();
 	});
 	byId("dialog").addEventListener("close", () => { // a browser may close the dialog by itself
-		if (choice.container || choice.row) leave();
+		if (!byId("dialog").open && (choice.container || choice.row)) leave();
 	});
 	addEventListener("hashchange", show);
 	addEventListener("beforeprint", fillDetails);

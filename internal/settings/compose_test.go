@@ -95,3 +95,39 @@ func TestComposeLines(t *testing.T) {
 		}
 	}
 }
+
+// The settings of one replica alone may lack what another one needs.
+func TestReplicasOfAComposeServiceHaveSettingsInCommon(t *testing.T) {
+	of := func(id int, name, project, image, oneOff string) profile.Run {
+		run := settingstest.Needing(id, name, 0)
+		run.Container.Image = image
+		run.Container.Labels = map[string]string{
+			"com.docker.compose.service": "web", "com.docker.compose.project": project, "com.docker.compose.oneoff": oneOff,
+		}
+		return run
+	}
+	all := Containers(profile.New(
+		of(1, "shop-web-1", "shop", "web:1", ""), of(2, "shop-web-2", "shop", "web:1", ""), of(3, "shop-web-3", "shop", "web:2", ""),
+		of(4, "blog-web-1", "blog", "web:1", ""), of(5, "shop-web-run-1", "shop", "web:1", "True"),
+	))
+	got := make(map[string]string)
+	for label, replicas := range composeTarget().Replicas(all) {
+		var labels []string
+		for _, c := range replicas {
+			labels = append(labels, c.Label)
+		}
+		got[label] = strings.Join(labels, " ")
+	}
+	want := map[string]string{
+		"shop-web-1": "shop-web-1 shop-web-2", "shop-web-2": "shop-web-1 shop-web-2", "shop-web-3": "shop-web-3",
+		"blog-web-1": "blog-web-1", "shop-web-run-1": "shop-web-run-1",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for label, replicas := range dockerTarget().Replicas(all) {
+		if len(replicas) != 1 || replicas[0].Label != label {
+			t.Errorf("options of docker run for %s: %d containers", label, len(replicas))
+		}
+	}
+}

@@ -102,6 +102,12 @@ func TestFilter(t *testing.T) {
 	tab.choose("state", "soft")
 	expect(tab, titles, "shop-1-backup-1")
 	tab.choose("state", "")
+	eval[any](tab, `document.querySelector("#grid tbody tr:not([hidden]) a").click()`) // opens a row, and keeps the choice
+	tab.choose("cap", "NET_ADMIN")
+	expect(tab, `location.hash`, "#container=shop-1-ci-runner-1&cap=NET_ADMIN")
+	tab.press(kb.Escape)
+	expect(tab, `location.hash`, "#cap=NET_ADMIN")
+	tab.choose("cap", "")
 	tab.choose("by", "image")
 	expect(tab, titles+`.startsWith("gitlab/gitlab-runner:v17.1 registry.example.com/network/wireguard:2026.11")`, true)
 }

@@ -194,7 +194,6 @@ func diffDetails(c compare.ContainerComparison) []Block {
 			facts.add(side.name, fmt.Sprintf("%s, image %s, observed %s in %d %s, since %s",
 				name(s.Container.Title()), name(s.Container.Image), overview.Duration(s.Observed), s.Runs, plural(s.Runs, "run", "runs"), moment(s.Since)))
 			facts.add(side.name+": image ID", name(s.Container.ImageID))
-			facts.add(side.name+": list", s.List().Text())
 		}
 	}
 	facts.add("Matched by", string(c.PairedBy))

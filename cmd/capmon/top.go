@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -113,6 +114,13 @@ func (t *topFlags) run(cmd *cobra.Command, _ []string) error {
 	if err := createReadyFile(t.readyFile); err != nil {
 		return err
 	}
+	if _, records := source.(*top.RecordingSource); records && t.once { // otherwise there is nothing to see
+		select {
+		case <-cmd.Context().Done():
+			return nil
+		case <-time.After(t.interval):
+		}
+	}
 	if !screen {
 		return top.RunPlain(cmd.Context(), source, options, t.once, cmd.OutOrStdout())
 	}
@@ -139,6 +147,8 @@ func (t *topFlags) chooseSource(cmd *cobra.Command, log *screenLog) (source top.
 				return nil, nil, fmt.Errorf("--%s is for a recording, but capmon serve is running and records: leave it out, or add --record", name)
 			}
 			return serve, func() error { return nil }, nil
+		case errors.Is(err, fs.ErrPermission):
+			return nil, nil, fmt.Errorf("%w; run capmon top as root, or as a member of the group that capmon serve --group names", err)
 		case !top.NotRunning(err) || cmd.Flags().Changed("socket"):
 			return nil, nil, fmt.Errorf("%w; to record without capmon serve, use --record", err)
 		}

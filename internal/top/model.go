@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// detailsInterval is the interval at which the open container is read again.
-	detailsInterval = 10 * time.Second
+	// detailsInterval is the interval at which the open container is read again, and alertsInterval the one at which
+	// the alerts are read. capmon serve reads both from its database, for one client at a time.
+	detailsInterval, alertsInterval = 10 * time.Second, 5 * time.Second
 	// noticeTime is how long a notice is visible.
 	noticeTime = 5 * time.Second
 )
@@ -57,6 +58,7 @@ type model struct {
 	body       pager
 
 	alerts   alertLog
+	alertsAt time.Time // when the alerts were requested
 	notice   string
 	noticeAt time.Time
 }
@@ -86,10 +88,12 @@ type (
 )
 
 func newModel(ctx context.Context, source Source, options Options) *model {
-	return &model{
+	m := &model{
 		ctx: ctx, options: options, source: source, styles: newStyles(options.Color), now: time.Now,
-		table: table{order: options.order, filter: options.filter}, prompt: prompt{options.Filter},
+		table: table{order: options.order, filter: options.filter},
 	}
+	m.prompt.insert(options.Filter)
+	return m
 }
 
 // Init implements [tea.Model].
@@ -111,7 +115,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if m.paused {
 			return m, m.wait()
 		}
-		return m, tea.Batch(m.read(), m.readAlerts())
+		return m, tea.Batch(m.read(), m.refreshAlerts())
 	case readDone:
 		m.handleRead(msg)
 		return m, tea.Batch(m.wait(), m.refreshDetails())
@@ -131,10 +135,10 @@ func (m *model) wait() tea.Cmd {
 }
 
 func (m *model) read() tea.Cmd {
-	return func() tea.Msg {
+	return command(func() tea.Msg {
 		snapshot, err := m.source.Read(m.ctx)
 		return readDone{snapshot, err}
-	}
+	})
 }
 
 func (m *model) handleRead(msg readDone) {
@@ -307,12 +311,12 @@ func (m *model) openSelected() tea.Cmd {
 }
 
 func (m *model) readDetails() tea.Cmd {
-	of := m.open
+	key, of := m.open.key, m.open.Container
 	m.detailsAt = m.now()
-	return func() tea.Msg {
-		details, err := m.source.Details(m.ctx, of.Container)
-		return detailsDone{of.key, details, err}
-	}
+	return command(func() tea.Msg {
+		details, err := m.source.Details(m.ctx, of)
+		return detailsDone{key, details, err}
+	})
 }
 
 // refreshDetails reads the details of the open container again when they are old.
@@ -355,15 +359,21 @@ func (m *model) copyList(evenIfUnseen bool) tea.Cmd {
 	return tea.SetClipboard(dockerflags.Line(s.List()))
 }
 
-func (m *model) readAlerts() tea.Cmd {
-	if m.alerts.none {
+// refreshAlerts reads the alerts again when they are old.
+func (m *model) refreshAlerts() tea.Cmd {
+	if m.alerts.none || m.now().Sub(m.alertsAt) < alertsInterval {
 		return nil
 	}
-	since := m.alerts.since(m.now())
-	return func() tea.Msg {
+	return m.readAlerts()
+}
+
+func (m *model) readAlerts() tea.Cmd {
+	m.alertsAt = m.now()
+	since := m.alerts.since(m.alertsAt)
+	return command(func() tea.Msg {
 		alerts, err := m.source.Alerts(m.ctx, since)
 		return alertsDone{alerts, err}
-	}
+	})
 }
 
 func (m *model) handleAlerts(msg alertsDone) {

@@ -14,9 +14,9 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// RunPlain writes lines for pipes and screen readers: first the totals and a line for each container, the gravest
-// first, and then a line for each change, until ctx ends. With once, it returns after the first lines. Each line is
-// complete in itself. The error is that of a failed write; with once, also that of a failed read.
+// RunPlain writes lines for pipes and screen readers. First it writes the totals and a line for each container, the
+// gravest first. Then it writes a line for each change, until ctx ends. Each line is complete in itself. With once,
+// RunPlain returns after the first lines. The error is a failed write or, with once, a failed read.
 func RunPlain(ctx context.Context, source Source, options Options, once bool, out io.Writer) error {
 	p := &plainPrinter{model: newModel(ctx, source, options), out: out}
 	p.model.table.showEnded = true
@@ -39,11 +39,8 @@ type plainPrinter struct {
 	out   io.Writer
 	err   error // of a write
 
-	began    bool
-	failed   string
-	lost     string
-	trouble  string
-	reported int // alerts
+	began                 bool
+	failed, lost, trouble string
 }
 
 // step reads once, and prints what has changed.
@@ -155,9 +152,10 @@ func (p *plainPrinter) printGone(before map[string]*row) {
 // filter selects, and of no container.
 func (p *plainPrinter) printAlerts(ctx context.Context) {
 	log := &p.model.alerts
-	if log.none {
+	if log.none || p.model.now().Sub(p.model.alertsAt) < alertsInterval {
 		return
 	}
+	p.model.alertsAt = p.model.now()
 	since := log.since(p.model.now())
 	if len(log.alerts) == 0 {
 		since = p.model.now().Add(-alertOverlap)

@@ -93,7 +93,7 @@ func TestPlainChanges(t *testing.T) {
 	expect("capmon serve cannot save: no space left\\n\n")
 	s.source.snapshot.Trouble = ""
 	expect("capmon serve can save again\n")
-	s.source.alerts = someAlerts()
+	s.source.alerts, s.model.alertsAt = someAlerts(), time.Time{}
 	expect("ALERT  warning  raw-socket  raw socket (IPv4) opened by ping in web-10\nALERT  critical  capmon-loss  12 checks did not fit in the kernel map of checks\n")
 	web.Running = false
 	expect("web-10  ended; 2 used, 12 unused of 14 granted, 1 denied\n")
@@ -117,7 +117,7 @@ func TestPlainFilter(t *testing.T) {
 	if strings.Count(got, "nginx:1.27") != 2 || strings.Contains(got, "postgres") {
 		t.Errorf("printed %s", got)
 	}
-	s.source.alerts = someAlerts()
+	s.source.alerts, s.model.alertsAt = someAlerts(), time.Time{}
 	s.source.alerts[0].Use.Container.ID = "another"
 	if got := s.next(t); strings.Contains(got, "raw-socket") || !strings.Contains(got, "capmon-loss") {
 		t.Errorf("printed %s", got)

@@ -2,7 +2,6 @@ package top
 
 import (
 	"context"
-	"errors"
 	"io"
 	"time"
 
@@ -55,13 +54,17 @@ type Terminal struct {
 
 // run runs a model as a program.
 func run(ctx context.Context, m tea.Model, options Options, notices <-chan string, terminal Terminal) error {
-	ended, end := context.WithCancel(context.Background())
+	running, end := context.WithCancel(context.Background())
 	defer end()
-	program := tea.NewProgram(m, programOptions(ctx, options, terminal)...)
+	guarded := &guard{Model: m}
+	program := tea.NewProgram(guarded, programOptions(options, terminal)...)
+	guarded.quit = func() { go program.Quit() }
+	// WithContext would end the program without waiting for its goroutines.
+	defer context.AfterFunc(ctx, program.Quit)()
 	go func() {
 		for {
 			select {
-			case <-ended.Done():
+			case <-running.Done():
 				return
 			case text := <-notices:
 				program.Send(notice(text))
@@ -69,17 +72,16 @@ func run(ctx context.Context, m tea.Model, options Options, notices <-chan strin
 		}
 	}()
 	_, err := program.Run()
-	if errors.Is(err, tea.ErrProgramPanic) {
-		return errors.New("capmon top failed; the text above has the details: please report it")
-	}
-	if ctx.Err() != nil { // a signal has ended it
-		return nil
+	if guarded.failed != nil {
+		return guarded.failed
 	}
 	return err
 }
 
-func programOptions(ctx context.Context, options Options, terminal Terminal) []tea.ProgramOption {
-	all := []tea.ProgramOption{tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithFPS(framesPerSecond), tea.WithInput(terminal.In), tea.WithOutput(terminal.Out)}
+func programOptions(options Options, terminal Terminal) []tea.ProgramOption {
+	all := []tea.ProgramOption{
+		tea.WithoutSignalHandler(), tea.WithFPS(framesPerSecond), tea.WithInput(terminal.In), tea.WithOutput(terminal.Out),
+	}
 	if !options.Color {
 		all = append(all, tea.WithColorProfile(colorprofile.Ascii))
 	}

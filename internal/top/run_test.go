@@ -34,6 +34,9 @@ type terminal struct {
 	output      bytes.Buffer
 }
 
+// openTerminals has all terminals, because the garbage collector would close them.
+var openTerminals []*terminal
+
 func newTerminal(t *testing.T) *terminal {
 	t.Helper()
 	t.Setenv("TERM", "xterm-256color")
@@ -42,7 +45,7 @@ func newTerminal(t *testing.T) *terminal {
 		t.Fatal(err)
 	}
 	term := &terminal{t: t, master: master, tty: tty}
-	t.Cleanup(func() { _, _ = tty.Close(), master.Close() })
+	openTerminals = append(openTerminals, term) // a goroutine of Bubble Tea may use the terminal a little longer
 	if err := pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
 		t.Fatal(err)
 	}
@@ -108,13 +111,21 @@ type panicking struct {
 func (p panicking) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	if pressed, ok := msg.(tea.KeyPressMsg); ok && pressed.String() == "!" {
 		if p.inCommand {
-			return p, func() tea.Msg { panic("in a command") }
+			return p, command(func() tea.Msg { panic("in a command") })
 		}
 		panic("in an update")
+	}
+	if pressed, ok := msg.(tea.KeyPressMsg); ok && pressed.String() == "%" {
+		return failingView{p}, nil
 	}
 	_, cmd := p.Model.Update(msg)
 	return p, cmd
 }
+
+// failingView panics when it is drawn.
+type failingView struct{ tea.Model }
+
+func (failingView) View() tea.View { panic("in a view") }
 
 func TestTheTerminalIsRestored(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -128,11 +139,15 @@ func TestTheTerminalIsRestored(t *testing.T) {
 		"signal":               {end: func(_ *terminal, cancel func()) { cancel() }},
 		"panic": {
 			wrap: func(m tea.Model) tea.Model { return panicking{m, false} },
-			end:  func(term *terminal, _ func()) { term.types("!") }, fails: "capmon top failed",
+			end:  func(term *terminal, _ func()) { term.types("!") }, fails: "in an update",
+		},
+		"panic in a view": {
+			wrap: func(m tea.Model) tea.Model { return panicking{m, false} },
+			end:  func(term *terminal, _ func()) { term.types("%") }, fails: "in a view",
 		},
 		"panic in a command": {
 			wrap: func(m tea.Model) tea.Model { return panicking{m, true} },
-			end:  func(term *terminal, _ func()) { term.types("!") }, fails: "capmon top failed",
+			end:  func(term *terminal, _ func()) { term.types("!") }, fails: "in a command",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,8 +30,8 @@ func bound(s string) string {
 	return s[:end] + "…"
 }
 
-// steady escapes the characters of a text that can control a terminal, and those whose width or position differs
-// between terminals: combining characters, characters that are written from right to left, and emojis.
+// steady escapes the characters of a text that can control a terminal. It also escapes characters whose width or
+// position differs between terminals: combining characters, characters that are written from right to left, and emojis.
 func steady(s string) string {
 	if isASCII(s) {
 		return s

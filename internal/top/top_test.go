@@ -206,7 +206,7 @@ func (s *screen) send(msg tea.Msg) {
 	s.check()
 }
 
-// check verifies that the screen fits in the terminal and has no control characters except the ones for styles.
+// check verifies that the screen fits in the terminal, and that only styles have control characters.
 func (s *screen) check() {
 	s.t.Helper()
 	lines := strings.Split(s.model.View().Content, "\n")

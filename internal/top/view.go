@@ -21,7 +21,6 @@ const (
 func (m *model) View() tea.View {
 	view := tea.NewView(strings.Join(m.lines(), "\n"))
 	view.AltScreen = true
-	view.WindowTitle = "capmon top"
 	if m.filtering {
 		_, column := m.prompt.view(m.width)
 		view.Cursor = tea.NewCursor(column, m.height-1)

@@ -127,7 +127,7 @@ func (t *topFlags) run(cmd *cobra.Command, _ []string) error {
 	end := enterForeground(cmd.Context()) // another signal must not end capmon before it has restored the terminal
 	defer end()
 	context.AfterFunc(cmd.Context(), func() { time.AfterFunc(restoreTime, end) })
-	return top.Run(cmd.Context(), source, options, log.lines, top.Terminal{In: os.Stdin, Out: os.Stdout})
+	return top.Run(cmd.Context(), source, options, log.lines, top.Terminal{Out: os.Stdout})
 }
 
 // showsScreen reports whether top shows a screen: standard output is a terminal that can show one.

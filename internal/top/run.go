@@ -46,8 +46,9 @@ func Run(ctx context.Context, source Source, options Options, notices <-chan str
 	return run(ctx, newModel(ctx, source, options), options, notices, terminal)
 }
 
-// Terminal is where the screen is shown: usually standard input and output.
+// Terminal is where the screen is shown.
 type Terminal struct {
+	// In is where the keys come from; nil for standard input or, if that is not a terminal, the controlling terminal.
 	In  io.Reader
 	Out io.Writer
 }
@@ -79,8 +80,9 @@ func run(ctx context.Context, m tea.Model, options Options, notices <-chan strin
 }
 
 func programOptions(options Options, terminal Terminal) []tea.ProgramOption {
-	all := []tea.ProgramOption{
-		tea.WithoutSignalHandler(), tea.WithFPS(framesPerSecond), tea.WithInput(terminal.In), tea.WithOutput(terminal.Out),
+	all := []tea.ProgramOption{tea.WithoutSignalHandler(), tea.WithFPS(framesPerSecond), tea.WithOutput(terminal.Out)}
+	if terminal.In != nil {
+		all = append(all, tea.WithInput(terminal.In))
 	}
 	if !options.Color {
 		all = append(all, tea.WithColorProfile(colorprofile.Ascii))

@@ -267,6 +267,18 @@ func TestTopRestoresTheTerminal(t *testing.T) {
 	}
 }
 
+// The keys come from the terminal even if standard input does not.
+func TestTopWithoutStandardInput(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	x := inTmux(t, nil, "sh", "-c", `exec "$0" "$@" </dev/null`, binary, "top", "--socket", s.Socket)
+	x.shows("GRANTED")
+	x.keys("?")
+	x.shows("move up by a page")
+	x.keys("q")
+	x.ended(exitDone)
+}
+
 func TestTopWithoutColors(t *testing.T) {
 	t.Parallel()
 	s := serve(t)

@@ -16,7 +16,6 @@ import (
 
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/observe"
-	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/top"
 )
 
@@ -105,7 +104,7 @@ func (t *topFlags) run(cmd *cobra.Command, _ []string) error {
 	}
 	screen := t.showsScreen(cmd)
 	log := newScreenLog(screen)
-	defer log.print(cmd.ErrOrStderr())
+	defer log.print(os.Stderr)
 	source, closeSource, err := t.chooseSource(cmd, log)
 	if err != nil {
 		return err
@@ -230,6 +229,6 @@ func (l *screenLog) print(out io.Writer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, line := range l.last {
-		fmt.Fprintln(out, printable.Lines(line))
+		fmt.Fprintln(out, line)
 	}
 }

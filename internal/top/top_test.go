@@ -286,6 +286,7 @@ func (s *screen) lacks(texts ...string) {
 }
 
 func TestScreens(t *testing.T) {
+	t.Parallel()
 	for _, color := range []bool{true, false} {
 		suffix := "-color.txt"
 		if !color {

@@ -22,10 +22,8 @@ func writeMarkdown(out io.Writer, audit Audit) error {
 		doc.Head.WriteString(markdown.Paragraph("With `--static`, audit reads only the grants, not what the containers use."))
 	}
 	doc.Head.WriteString(audit.Waivers.Markdown())
-	containers := slices.Clone(audit.Containers)
-	slices.SortStableFunc(containers, func(one, other *ContainerResult) int { return overview.Order(one.row(), other.row()) })
-	for _, c := range containers {
-		doc.Details = append(doc.Details, c.markdown(audit.Static, len(containers) == 1))
+	for _, c := range overview.Sorted(audit.Containers, (*ContainerResult).row) {
+		doc.Details = append(doc.Details, c.markdown(audit.Static, len(audit.Containers) == 1))
 	}
 	return doc.Write(out, "To see one container, run `capmon audit NAME`. To see everything, use `-o json`.")
 }

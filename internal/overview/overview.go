@@ -121,6 +121,24 @@ func Order(one, other Row) int {
 	)
 }
 
+// Sorted returns elements in the order of their rows, the gravest first. It makes each row once.
+func Sorted[E any](elements []E, row func(E) Row) []E {
+	type pair struct {
+		element E
+		row     Row
+	}
+	pairs := make([]pair, len(elements))
+	for i, element := range elements {
+		pairs[i] = pair{element, row(element)}
+	}
+	slices.SortStableFunc(pairs, func(one, other pair) int { return Order(one.row, other.row) })
+	sorted := make([]E, len(pairs))
+	for i, pair := range pairs {
+		sorted[i] = pair.element
+	}
+	return sorted
+}
+
 func compareBool(one, other bool) int {
 	switch {
 	case one == other:
@@ -133,13 +151,7 @@ func compareBool(one, other bool) int {
 
 // CompareNames compares two names in natural order: web-2 comes before web-10.
 func CompareNames(one, other string) int {
-	switch {
-	case natural.Less(one, other):
-		return -1
-	case natural.Less(other, one):
-		return 1
-	}
-	return cmp.Compare(one, other)
+	return cmp.Or(natural.Compare(one, other), cmp.Compare(one, other))
 }
 
 // group joins replicas that an operator fixes together, and sorts the rows. It joins rows with the same replica key,
@@ -194,8 +206,8 @@ type Totals struct {
 	Status     map[Status]int `json:"status"`
 	Privileged int            `json:"privileged"`
 	// Granted and Used are sums over the containers. Unused counts what is certainly unused. Unseen counts what may be
-	// in use although capmon did not see it. NetRawUnused is the number of containers that
-	// certainly do not use their NET_RAW.
+	// in use although capmon did not see it. NetRawUnused is the number of containers that certainly do not use their
+	// NET_RAW.
 	Granted      int `json:"granted"`
 	Used         int `json:"used"`
 	Unused       int `json:"unused"`

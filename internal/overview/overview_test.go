@@ -148,3 +148,16 @@ func TestColorsAreOnlyOnTheStatus(t *testing.T) {
 		t.Errorf("%q", colored)
 	}
 }
+
+func TestSortedMakesEachRowOnce(t *testing.T) {
+	standard := capability.DockerDefault()
+	rows := map[string]Row{
+		"b": row(Unused, "web-10", "web", standard, 0), "c": row(Unused, "web-2", "web", standard, 0),
+		"a": row(Fits, "tight", "app", 0, 0), "d": row(Unused, "web-2", "web", standard, 0),
+	}
+	made := 0
+	got := Sorted([]string{"a", "b", "d", "c"}, func(key string) Row { made++; return rows[key] })
+	if !slices.Equal(got, []string{"d", "c", "b", "a"}) || made != len(rows) {
+		t.Errorf("%v, with %d rows made", got, made)
+	}
+}

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -26,9 +25,9 @@ func writeCheckMarkdown(out io.Writer, result policy.Result, options Options) er
 	fmt.Fprintf(&doc.Head, "**%s**\n\n%s%s%s", checkResult(result), markdown.Facts(options.Evidence.Lines("")), overview.Markdown(overview.New(rows)), result.Waivers.Markdown()+markdown.Section("Notes", checkNotes(result)))
 	containers := slices.Clone(result.Containers)
 	slices.SortStableFunc(containers, func(one, other policy.ContainerResult) int {
-		return cmp.Or(overview.Order(checkRow(one), checkRow(other)), len(other.Violations)-len(one.Violations))
+		return len(other.Violations) - len(one.Violations) // for equal rows
 	})
-	for _, c := range containers {
+	for _, c := range overview.Sorted(containers, checkRow) {
 		doc.Details = append(doc.Details, checkDetails(c, result.Policy, options))
 	}
 	return doc.Write(out, howToSeeAll("check"))

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/capmon/capmon/capability"
@@ -22,8 +21,7 @@ func writeMarkdown(out io.Writer, p profile.Profile, options Options) error {
 	view := overview.OfSummaries(all)
 	var doc markdown.Document
 	fmt.Fprintf(&doc.Head, "**%s**\n\n%s%s", reportResult(view.Totals), markdown.Facts(options.Evidence.Lines("")), overview.Markdown(view))
-	slices.SortStableFunc(all, func(one, other profile.Summary) int { return overview.Order(overview.Of(one), overview.Of(other)) })
-	for _, s := range all {
+	for _, s := range overview.Sorted(all, overview.Of) {
 		makePrintable(&s)
 		list := listOf(s)
 		doc.Details = append(doc.Details, markdown.Details{

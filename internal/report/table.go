@@ -30,26 +30,15 @@ const filesShown = 3
 func writeTable(out io.Writer, p profile.Profile, options Options) error {
 	page := &page{options: options}
 	page.evidence(options.Evidence)
-	all := summaries(p)
-	slices.SortStableFunc(all, func(one, other profile.Summary) int { return overview.Order(overview.Of(one), overview.Of(other)) })
-	if len(all) > 1 {
-		page.overview(p)
-	}
-	if len(all) > 1 && !options.Details {
-		all = nil
-	} else if len(all) == 0 {
+	all := profile.Summaries(p)
+	if len(all) == 0 {
 		page.line("capmon saw no containers")
 	}
-	for i, s := range all {
-		if i > 0 {
-			page.line("")
-		}
-		page.container(s)
+	if len(all) > 1 {
+		page.overview(overview.OfSummaries(all))
 	}
-	if !options.Quiet && slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
-		page.line("")
-		page.line("There may be more denials: Docker's seccomp profile denies some system calls before the")
-		page.line("kernel checks a capability.")
+	if len(all) == 1 || options.Details {
+		page.containers(all)
 	}
 	_, err := io.WriteString(out, page.String())
 	return err
@@ -66,12 +55,29 @@ func (p *page) line(format string, args ...any) {
 }
 
 // overview adds a table with a line for each container, and how to see the details.
-func (p *page) overview(of profile.Profile) {
-	all := overview.OfProfile(of)
+func (p *page) overview(all overview.Overview) {
 	p.WriteString(overview.Table(all, overview.Options{Width: p.options.Width, Color: p.options.Color}))
 	p.line("")
 	if !p.options.Details {
 		p.WriteString(overview.Advice(all, p.options.Command, "--container"))
+	}
+}
+
+// containers adds the details of each container. It makes the summaries printable.
+func (p *page) containers(all []profile.Summary) {
+	for i := range all {
+		makePrintable(&all[i])
+	}
+	for i, s := range overview.Sorted(all, overview.Of) {
+		if i > 0 {
+			p.line("")
+		}
+		p.container(s)
+	}
+	if !p.options.Quiet && slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
+		p.line("")
+		p.line("There may be more denials: Docker's seccomp profile denies some system calls before the")
+		p.line("kernel checks a capability.")
 	}
 }
 

@@ -186,6 +186,20 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 	})
 }
 
+// failedInJUnit returns the number of failed tests in a report.
+func failedInJUnit(t *testing.T, text string) int {
+	t.Helper()
+	suites, err := junit.Ingest([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := 0
+	for _, suite := range suites {
+		failed += suite.Totals.Failed
+	}
+	return failed
+}
+
 // parsedByOthers runs a check and verifies with independent parsers that SARIF and JUnit report failures exactly if the
 // check fails.
 func parsedByOthers(t *testing.T, code int, arguments ...string) {
@@ -204,14 +218,7 @@ func parsedByOthers(t *testing.T, code int, arguments ...string) {
 		}
 	}
 	text := expected(t, code, append(arguments, "-o", "junit")).stdout
-	suites, err := junit.Ingest([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	failed := 0
-	for _, suite := range suites {
-		failed += suite.Totals.Failed
-	}
+	failed := failedInJUnit(t, text)
 	if failures != failed || (failed > 0) != (code == exitFindings) {
 		t.Errorf("exit code %d, %d failures in SARIF, %d in JUnit", code, failures, failed)
 	}

@@ -120,19 +120,6 @@ func (c *ContainerResult) text() string {
 	return strings.Join(slices.Concat(c.Reasons, c.WaiverTexts(), c.Hints), "; ")
 }
 
-// totals returns how many containers have each status. It leaves out waived if there are no waivers.
-func (a Audit) totals() string {
-	counts := make(map[findings.Status]int)
-	for _, c := range a.Containers {
-		counts[c.Status]++
-	}
-	totals := fmt.Sprintf("%d fail, %d manual, ", counts[findings.Fail], counts[findings.Manual])
-	if a.Waivers != nil {
-		totals += fmt.Sprintf("%d waived, ", counts[findings.Waived])
-	}
-	return totals + fmt.Sprintf("%d pass", counts[findings.Pass])
-}
-
 // grantsText describes the grants relative to Docker's default.
 func (c *ContainerResult) grantsText() string {
 	g := c.Grants

@@ -190,15 +190,18 @@ func eval[T any](t *tab, expression string) T {
 	return value
 }
 
+// patience is how long a test waits for what the page does at once, unless the machine is busy.
+const patience = 30 * time.Second
+
 // expect verifies the value of an expression. The page may need some time to reach it.
 func expect[T comparable](t *tab, expression string, want T) {
 	t.Helper()
 	var got T
-	for range 50 {
+	for start := time.Now(); time.Since(start) < patience; {
 		if got = eval[T](t, expression); got == want {
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
+		eval[any](t, `new Promise(requestAnimationFrame)`)
 	}
 	t.Errorf("%s is %v, wanted %v", expression, got, want)
 }

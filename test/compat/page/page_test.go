@@ -18,7 +18,7 @@ import (
 )
 
 // The first rows of the page of eight containers.
-const gravest = "shop-1-ci-runner-1 shop-1-vpn-1 shop-1-cache-1"
+const gravest = "shop-1-ci-runner-1 shop-1-vpn-1 shop-1-web-1"
 
 func fleet(t testing.TB) []byte { return written(t, pagetest.Fleet(8)) }
 

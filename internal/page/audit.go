@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/audit"
 	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
+	"github.com/capmon/capmon/internal/waiver"
 )
 
 // OfAudit returns the page of an audit.
@@ -39,6 +42,7 @@ func OfAudit(a audit.Audit, options Options) Page {
 		} else {
 			s.states = statesOf(nil, s.row)
 		}
+		waive(s.states, c.Waived)
 		s.details = append(s.details, related(c)...)
 		s.details = append(s.details, remedy(a, c)...)
 		subjects = append(subjects, s)
@@ -93,6 +97,21 @@ func related(c *audit.ContainerResult) []Block {
 		return nil
 	}
 	return []Block{{Kind: FactsBlock, Title: "Related rules that the container violates", Facts: facts}}
+}
+
+// waive marks the capabilities that waivers cover, unless the container needs them.
+func waive(states map[capability.Capability]byte, covers []waiver.Cover) {
+	for _, cover := range covers {
+		for _, c := range cover.Capabilities.Sorted() {
+			switch key := states[c]; unicode.ToLower(rune(key)) {
+			case unused, notSeen, unobserved:
+				states[c] = waived
+				if unicode.IsUpper(rune(key)) {
+					states[c] = alsoDenied(waived)
+				}
+			}
+		}
+	}
 }
 
 // recordAll describes how to observe all containers whose needs are unknown.

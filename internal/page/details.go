@@ -55,6 +55,7 @@ func observation(s profile.Summary) Block {
 		watched = "capmon did not see the workload"
 	}
 	facts.add("Observed", watched)
+	facts.add("Host", name(strings.Join(s.Hosts, ", ")))
 	start := "capmon saw the start of a new container"
 	if why := s.StartUnseen(); why != "" {
 		start = why

@@ -15,7 +15,9 @@ import (
 // subject is a container for the matrix. Its texts may contain any bytes.
 type subject struct {
 	identity profile.Container
-	row      overview.Row
+	// hosts are the hosts that the recordings of the container are from.
+	hosts []string
+	row   overview.Row
 	// states has the letter of each capability that the container has to do with.
 	states  map[capability.Capability]byte
 	details []Block
@@ -50,7 +52,7 @@ func (p *Page) matrix(all overview.Overview, subjects []subject) {
 	p.Statuses = slices.DeleteFunc(slices.Clone(statuses), func(s Status) bool { return all.Totals.Status[overview.Status(s.Name)] == 0 })
 	for i, key := range keys(labels(subjects)) {
 		s := subjects[i]
-		c := Container{Row: p.row(key, s.row), Search: search(s.identity), Details: s.details}
+		c := Container{Row: p.row(key, s.row), Search: search(s.identity) + " " + name(s.host()), Details: s.details}
 		c.Cells, c.own = cells(s.states, columns), true
 		p.Containers = append(p.Containers, c)
 	}
@@ -163,18 +165,26 @@ func (p *Page) views(all overview.Overview, subjects []subject) {
 	p.Views = append(p.Views, p.view("container", "container", alone))
 	for _, v := range []struct {
 		name string
-		of   func(profile.Container) string
+		of   func(subject) string
 	}{
-		{"image", func(c profile.Container) string { return c.Image }},
-		{"service", serviceOf},
-		{"namespace", namespaceOf},
+		{"image", func(s subject) string { return s.identity.Image }},
+		{"service", func(s subject) string { return serviceOf(s.identity) }},
+		{"namespace", func(s subject) string { return namespaceOf(s.identity) }},
+		{"host", subject.host},
 	} {
-		keyOf := func(i int) string { return v.of(subjects[i].identity) }
-		if slices.ContainsFunc(alone, func(r overview.Row) bool { return keyOf(r.Positions[0]) != "" }) {
+		keyOf := func(i int) string { return v.of(subjects[i]) }
+		groups := make(map[string]bool)
+		for i := range subjects {
+			groups[keyOf(i)] = true
+		}
+		if len(groups) > 1 { // one group would only repeat the totals
 			p.Views = append(p.Views, p.view(v.name, v.name, overview.By(all.Containers, keyOf)))
 		}
 	}
 }
+
+// host returns the names of the hosts that the recordings of the container are from.
+func (s subject) host() string { return strings.Join(s.hosts, ", ") }
 
 func (p *Page) view(name, label string, rows []overview.Row) View {
 	v := View{Name: name, Label: label, Rows: []Row{}}

@@ -25,6 +25,7 @@ import (
 	"github.com/capmon/capmon/internal/report/reporttest"
 	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/testutil"
+	"github.com/capmon/capmon/internal/waiver"
 )
 
 var update = flag.Bool("update", false, "write the golden files in testdata instead of comparing with them")
@@ -101,7 +102,7 @@ func TestHostileTextsStayTexts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hostileAudit := pagetest.Audit(8)
+		hostileAudit := pagetest.Audit(8, nil)
 		for i, c := range hostileAudit.Containers {
 			c.Name, c.Image, c.ImageID, c.User, c.Reasons, c.Remedy.Observe = text, text, text, text, []string{text}, []string{text}
 			c.Related[0].Text = text
@@ -180,7 +181,7 @@ func TestGoldenPages(t *testing.T) {
 		"report": page.OfProfile(profile.Merge(profiles["files"], profiles["existed"]), pagetest.Options),
 		"proved": page.OfProfile(profiles["proved"], pagetest.Options),
 		"empty":  page.OfProfile(profiles["empty"], pagetest.Options),
-		"audit":  page.OfAudit(pagetest.Audit(1), pagetest.Options),
+		"audit":  page.OfAudit(pagetest.Audit(1, nil), pagetest.Options),
 		"diff":   page.OfDiff(pagetest.Comparison(t, "unsure"), pagetest.Options),
 	} {
 		text := regexp.MustCompile(`(?s)(<style>|<script type="module">).*?(</style>|</script>)`).ReplaceAllString(written(t, p), "$1…$2")
@@ -236,7 +237,7 @@ func TestCellsHaveTheirStates(t *testing.T) {
 
 // What is only perhaps unused must not look unused.
 func TestAuditsShowWhatIsNotCertain(t *testing.T) {
-	p := page.OfAudit(pagetest.Audit(8), pagetest.Options)
+	p := page.OfAudit(pagetest.Audit(8, nil), pagetest.Options)
 	states := make(map[string]map[string]string)
 	for _, c := range p.Containers {
 		states[c.Title] = cellsOf(p, c.Row)
@@ -253,6 +254,27 @@ func TestAuditsShowWhatIsNotCertain(t *testing.T) {
 	if got := states["old"]["CHOWN"]; got != "not observed" {
 		t.Errorf("a container that was never observed: %q", got)
 	}
+}
+
+func TestWaivedCells(t *testing.T) {
+	waivers, err := waiver.Parse("waivers.yaml", []byte(`waivers: [{container: "shop-1-web-*", capabilities: [NET_RAW, CHOWN], reason: r, owner: o, expires: 2099-01-01}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := page.OfAudit(pagetest.Audit(8, waivers), pagetest.Options)
+	for _, c := range p.Containers {
+		if c.Title != "shop-1-web-1" {
+			continue
+		}
+		cells := cellsOf(p, c.Row)
+		for name, want := range map[string]string{"NET_RAW": "waived", "MKNOD": "unused", "CHOWN": "used"} {
+			if cells[name] != want {
+				t.Errorf("%s is %q, wanted %q", name, cells[name], want)
+			}
+		}
+		return
+	}
+	t.Error("the container is missing")
 }
 
 func TestDiffCells(t *testing.T) {
@@ -333,7 +355,7 @@ func TestViews(t *testing.T) {
 	for _, view := range p.Views {
 		got = append(got, fmt.Sprintf("%s %d", view.Name, len(view.Rows)))
 	}
-	if want := []string{"container 24", "image 8", "service 24", "namespace 3"}; !slices.Equal(got, want) {
+	if want := []string{"container 24", "image 8", "service 24", "namespace 3", "host 2"}; !slices.Equal(got, want) {
 		t.Errorf("%q, wanted %q", got, want)
 	}
 	image := p.Views[1].Rows[0]
@@ -345,6 +367,13 @@ func TestViews(t *testing.T) {
 		if namespace[c] != want {
 			t.Errorf("%s is %q, wanted %q", c, namespace[c], want)
 		}
+	}
+	if host := p.Views[4].Rows[0]; host.Title != "node-1 (16)" {
+		t.Errorf("%+v", host)
+	}
+	one := pagetest.Fleet(8) // one project, on one host
+	if last := one.Views[len(one.Views)-1].Name; last != "service" {
+		t.Errorf("the last view is %q", last)
 	}
 	replicas := page.OfProfile(reporttest.Profiles()["service"], pagetest.Options)
 	if replicas.Views[0].Name != "container" { // the tasks of a service are one container

@@ -48,7 +48,7 @@ func OfProfile(p profile.Profile, options Options) Page {
 	subjects := make([]subject, 0, len(labeled))
 	for i, c := range labeled {
 		row := all.Containers[i]
-		s := subject{identity: c.Container, row: row, states: statesOf(&c.Summary, row)}
+		s := subject{identity: c.Container, hosts: c.Hosts, row: row, states: statesOf(&c.Summary, row)}
 		s.details = append(s.details, identity(c.Container), observation(c.Summary))
 		s.details = append(s.details, evidence(c.Summary, s.states)...)
 		s.details = append(s.details, writer.block(c))

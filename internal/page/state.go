@@ -56,7 +56,7 @@ var states = []State{
 	{string(notSeen), "not seen", "granted, and capmon saw no use, but the observation is not sufficient to say that it is unused"},
 	{string(unobserved), "not observed", "granted, and capmon does not know the uses"},
 	{string(unused), "unused", "granted, and not used or proved unneeded: remove it"},
-	{string(waived), "waived", "granted and unused, and an operator accepted that"},
+	{string(waived), "waived", "granted, and an operator accepted that it may be unused"},
 	{string(denied), "denied", "not granted: the container tried to use it, and the kernel denied it"},
 	{string(grantOnly), "granted", "granted in one of the profiles, without a change of what is needed"},
 }

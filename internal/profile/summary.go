@@ -13,6 +13,8 @@ import (
 // Summary is the sum of all runs of one container, identified by name and image, or of all tasks of a service.
 type Summary struct {
 	Container Container
+	// Hosts are the names of the hosts that the runs are from, without those of recordings that do not name their host.
+	Hosts []string
 	// Runs is the number of runs. Starts counts the runs that capmon watched from the start of the workload, Stops
 	// those that it watched to the end.
 	Runs, Starts, Stops int
@@ -111,6 +113,9 @@ func (s *Summary) add(run Run) {
 	}
 	s.Container = run.Container // the latest
 	s.Runs++
+	if host := run.Observation.Host; host != "" && !slices.Contains(s.Hosts, host) {
+		s.Hosts = append(s.Hosts, host)
+	}
 	if run.Started != nil {
 		s.Started = true
 		s.Observed += run.Ended.Sub(*run.Started)

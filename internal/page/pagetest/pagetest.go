@@ -16,6 +16,7 @@ import (
 	"github.com/capmon/capmon/internal/page"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report/reporttest"
+	"github.com/capmon/capmon/internal/waiver"
 )
 
 // Options are the options of the pages in tests.
@@ -24,8 +25,8 @@ var Options = page.Options{Version: "1.0", Time: reporttest.Saturday.Add(24 * ti
 // Fleet returns the page of a fleet.
 func Fleet(n int) page.Page { return page.OfProfile(reporttest.Fleet(n), Options) }
 
-// Audit returns the audit of a fleet of n containers, and of one that capmon never observed.
-func Audit(n int) audit.Audit {
+// Audit returns the audit of a fleet of n containers, and of one that capmon never observed. waivers may be nil.
+func Audit(n int, waivers *waiver.File) audit.Audit {
 	p := reporttest.Fleet(n)
 	var subjects []audit.Subject
 	for _, run := range p.Runs {
@@ -34,7 +35,7 @@ func Audit(n int) audit.Audit {
 	standard := capability.DockerDefault().Without(capability.NetRaw)
 	subjects = append(subjects, subject(profile.Container{ID: strings.Repeat("e", 64), Name: "old", Image: "old:1"}, profile.Grants{Kernel: &standard}))
 	return audit.Of(subjects, audit.Options{
-		Profile: &p, Last: capability.CheckpointRestore, Time: Options.Time,
+		Profile: &p, Waivers: waivers, Last: capability.CheckpointRestore, Time: Options.Time,
 		Thresholds: audit.Thresholds{Observed: 10 * time.Minute, ObservedRisky: time.Minute, Runs: 1},
 	})
 }

@@ -28,6 +28,7 @@ func Fleet(n int) profile.Profile {
 		project := fmt.Sprintf("shop-%d", i/len(all)+1)
 		r := run(i+1, w.uses...)
 		r.ID = fmt.Sprint("fleet/", i)
+		r.Observation.Host = fmt.Sprint("node-", i/len(all)%2+1)
 		r.Container.ID = fmt.Sprintf("%064x", (i+1)*7919)
 		r.Container.Name, r.Container.Image = project+"-"+w.service+"-1", w.image
 		r.Container.ImageID = fmt.Sprintf("sha256:%064x", (i%len(all)+1)*104729)

@@ -25,7 +25,7 @@ func fleet(t testing.TB) []byte { return written(t, pagetest.Fleet(8)) }
 // The template and the script show a page in the same form.
 func TestTheScriptShowsWhatTheTemplateShows(t *testing.T) {
 	for name, p := range map[string]page.Page{
-		"report": pagetest.Fleet(8), "audit": page.OfAudit(pagetest.Audit(8), pagetest.Options),
+		"report": pagetest.Fleet(8), "audit": page.OfAudit(pagetest.Audit(8, nil), pagetest.Options),
 		"diff": page.OfDiff(pagetest.Comparison(t, "containers"), pagetest.Options), "empty": page.OfProfile(profile.New(), pagetest.Options),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -323,7 +323,7 @@ func TestAccessibility(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages := map[string]page.Page{
-		"report": pagetest.Fleet(8), "audit": page.OfAudit(pagetest.Audit(8), pagetest.Options),
+		"report": pagetest.Fleet(8), "audit": page.OfAudit(pagetest.Audit(8, nil), pagetest.Options),
 		"diff": page.OfDiff(pagetest.Comparison(t, "unsure"), pagetest.Options), "many": pagetest.Fleet(120),
 	}
 	for name, p := range pages {

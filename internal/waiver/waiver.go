@@ -23,8 +23,8 @@ type File struct {
 // Waiver accepts the risk that some containers have some capabilities, until a date. It needs Container or Image. With
 // both, a container must match both.
 type Waiver struct {
-	// Container is the name or ID of a container, or a pattern of names. An ID is complete, or has at least its first 12
-	// digits. In patterns, * and ? match anything but a slash, and [...] matches one of several characters.
+	// Container is the name or ID of a container, or a pattern of names. An ID is complete, or has at least its first
+	// 12 digits. In patterns, * and ? match anything but a slash, and [...] matches one of several characters.
 	Container Pattern `yaml:"container,omitempty" json:"container,omitempty"`
 	// Image is a pattern of image names: nginx:1.27, or nginx for any tag; with or without docker.io/library. The ID or
 	// digest of an image, sha256:…, selects the image whatever its name. NAME@sha256:… requires both.

@@ -83,8 +83,8 @@ func TestAlternativesReplaceCapabilities(t *testing.T) {
 	}
 }
 
-// profileWithoutGaps profiles a command that runs one container, and returns the report. As capmon advises, it repeats a
-// recording in which the kernel skipped checks. If the processor is very slow, all recordings may have such gaps.
+// profileWithoutGaps profiles a command that runs one container, and returns the report. As capmon advises, it repeats
+// a recording in which the kernel skipped checks. If the processor is very slow, all recordings may have such gaps.
 func profileWithoutGaps(t *testing.T, command ...string) (c seen) {
 	t.Helper()
 	for range 4 {

@@ -55,7 +55,7 @@ LOSSES := WrongCachedCallSitesAreDetected|TooDeepContainersAreCounted|BesideAHos
 # The packages with the longest tests come first; the others run in parallel with them.
 .PHONY: test
 test: root-test setup-test build check-generate lint vulncheck test-compat ## run all tests, with a private Docker daemon
-	CAPMON_E2E=1 scripts/expedite-rcu.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
+	CAPMON_E2E=1 scripts/test-settings.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
 		go test -race -count=1 -timeout 30m -p 1 -run "$(LOSSES)" ./monitor ./test/e2e; \
 		go test -race -count=1 -timeout 80m -parallel 4 -skip "$(LOSSES)" ./test/e2e ./test/soak ./monitor ./...; \
 		scripts/test-kernels.sh --short'
@@ -70,7 +70,7 @@ unit: ## run the tests that need neither root nor Docker, and say how many other
 
 .PHONY: test-docker
 test-docker: root-test-docker setup-docker ## run the main tests with a current Docker daemon (TESTS="Verify Audit" selects tests)
-	scripts/expedite-rcu.sh scripts/test-docker.sh $(TESTS)
+	scripts/test-settings.sh scripts/test-docker.sh $(TESTS)
 
 .PHONY: test-kernels
 test-kernels: root-test-kernels setup-test ## run the workloads under other kernels, with every hook (an hour; GUESTS="6.1 7.3" selects kernels)
@@ -86,18 +86,18 @@ bench-scale: root-bench-scale setup-test build ## measure what capmon itself use
 
 .PHONY: soak
 soak: root-soak setup-test build ## verify that capmon loses and miscounts nothing: 200 million checks, short containers, serve with faults (30 minutes), ten containers next to hostile ones (10 minutes)
-	CAPMON_E2E=1 $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; \
+	CAPMON_E2E=1 scripts/test-settings.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; \
 		go test ./monitor -count=1 -v -timeout 30m -run TestManyChecks -checks 200000000; go run ./bench churn; \
 		go test ./test/soak -count=1 -v -timeout 60m -run TestServeSoak -soak 30m; \
 		go test ./test/e2e -count=1 -v -timeout 30m -run TestHonestRecordsBesideAHostileContainer -hostile 10m'
 
 .PHONY: corpus
 corpus: root-corpus setup-test build ## compare capmon's lists with the needs of real software, and with the stored results (an hour)
-	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus compare -verify'
+	scripts/test-settings.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus compare -verify'
 
 .PHONY: corpus-truth
 corpus-truth: root-corpus-truth setup-test ## find the needs of real software again, by trial (an hour)
-	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus truth'
+	scripts/test-settings.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus truth'
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) $(VALE) ## check the style of Go, C and shell, and the prose

@@ -48,15 +48,16 @@ func TestInspectingAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 		{command: "probe open-at /proc/1 environ", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
 		{command: "probe trace 1", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "ptrace"},
 		{command: "probe take-descriptor 1", of: few, options: []string{unconfined}, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "pidfd_getfd"},
-		{command: "renice 5 1", of: few, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "setpriority"},
+		// 19 is the highest nice value: only lowering it would need SYS_NICE, and containers inherit the engine's.
+		{command: "renice 19 1", of: few, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "setpriority"},
 		{command: "ionice -c 3 -p 1", of: few, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "ioprio_set"},
 		{command: "taskset -p 1 1", of: few, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "sched_setaffinity"},
-		{command: "renice 5 1", of: group, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "setpriority"},
+		{command: "renice 19 1", of: group, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "setpriority"},
 		{command: "cat /proc/1/environ", of: group}, // the kernel makes a check
 		{command: "probe real-user 1000 open-at /proc/1 environ", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
 		{command: "ps; cat /proc/1/status /proc/1/stat /proc/1/cmdline; readlink /proc/1/nothing", of: all},
-		{command: "cat /proc/self/environ /proc/$$/maps; readlink /proc/$$/exe; renice 5 $$", of: all},
-		{command: "cat /proc/1/environ; readlink /proc/1/exe; renice 5 1", of: ""}, // in its own pid namespace
+		{command: "cat /proc/self/environ /proc/$$/maps; readlink /proc/$$/exe; renice 19 $$", of: all},
+		{command: "cat /proc/1/environ; readlink /proc/1/exe; renice 19 1", of: ""}, // in its own pid namespace
 	} {
 		t.Run(test.command+" of "+test.of+strings.Join(test.options, " "), func(t *testing.T) {
 			t.Parallel()

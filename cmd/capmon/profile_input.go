@@ -48,7 +48,7 @@ func (i *profileInput) registerSelection(flags *pflag.FlagSet) {
 
 // registerContainers adds --container with patterns.
 func (i *profileInput) registerContainers(flags *pflag.FlagSet) {
-	flags.StringArrayVar(&i.selection.Containers, "container", nil, "only containers whose name or ID matches this `PATTERN`; may be repeated")
+	flags.StringArrayVar(&i.selection.Containers, "container", nil, "only containers whose name matches this `PATTERN`, or that have this ID; may be repeated")
 }
 
 // registerImages adds --images.

@@ -40,7 +40,7 @@ func registerBTF(flags *pflag.FlagSet, options *monitor.Options) {
 
 // registerFilter adds the flags that select containers while capmon records.
 func registerFilter(flags *pflag.FlagSet, names, images, labels *[]string) {
-	flags.StringArrayVar(names, "container", nil, "only containers whose name or ID matches this `PATTERN`; may be repeated")
+	flags.StringArrayVar(names, "container", nil, "only containers whose name matches this `PATTERN`, or that have this ID; may be repeated")
 	flags.StringArrayVar(images, "image", nil, "only containers whose image matches this `PATTERN`; may be repeated")
 	flags.StringArrayVar(labels, "label", nil, "only containers with the label `KEY[=VALUE]`; may be repeated")
 }

@@ -24,7 +24,8 @@ type labelPattern struct {
 // NewFilter returns a filter with patterns. As in path.Match, * and ? match anything but a slash, and [...] matches one
 // of some characters:
 //
-//   - names: the whole name or ID, or at least the first 12 digits of the ID;
+//   - names: the whole name; without wildcards, also the whole ID or at least its first 12 digits. IDs are random, so
+//     wildcards would match some of them by chance;
 //   - images: nginx:1.27 or, for any tag, nginx; with or without docker.io/library;
 //   - labels: KEY, with any value, or KEY=VALUE.
 //
@@ -53,8 +54,7 @@ func (f Filter) MayMatch(info Info) bool { return f.match(info, true) }
 
 func (f Filter) match(info Info, redacted bool) bool {
 	return anyOf(f.names, func(pattern string) bool {
-		return matches(pattern, info.Name) || matches(pattern, info.ID) || matches(pattern, containerid.Short(info.ID)) ||
-			len(pattern) >= containerid.ShortLength && strings.HasPrefix(info.ID, pattern)
+		return matches(pattern, info.Name) || containerid.Denotes(pattern, info.ID) // no ID contains a wildcard
 	}) && anyOf(f.images, func(pattern string) bool {
 		return slices.ContainsFunc(spellings(info.Image), func(image string) bool { return matches(pattern, image) })
 	}) && anyOf(f.labels, func(pattern labelPattern) bool {

@@ -50,3 +50,12 @@ func Short(id string) string {
 	}
 	return id[:min(len(id), ShortLength)]
 }
+
+// Denotes reports whether a text is an ID, or at least its first [ShortLength] digits. A text that denotes an ID that
+// capmon has given is the whole ID, because another one may begin with it.
+func Denotes(text, id string) bool {
+	if text == id {
+		return text != ""
+	}
+	return len(text) >= ShortLength && strings.HasPrefix(id, text) && !strings.HasPrefix(id, UnknownPrefix)
+}

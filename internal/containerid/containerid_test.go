@@ -93,3 +93,25 @@ func TestShort(t *testing.T) {
 		}
 	}
 }
+
+func TestDenotes(t *testing.T) {
+	for _, test := range []struct {
+		text, id string
+		want     bool
+	}{
+		{one, one, true},
+		{one[:ShortLength], one, true},
+		{one[:ShortLength+1], one, true},
+		{one[:ShortLength-1], one, false},
+		{one, one[:ShortLength], false},
+		{one[:ShortLength], other, false},
+		{"", one, false},
+		{"", "", false},
+		{UnknownPrefix + "47110", UnknownPrefix + "47110", true},
+		{UnknownPrefix + "47110", UnknownPrefix + "471108", false},
+	} {
+		if got := Denotes(test.text, test.id); got != test.want {
+			t.Errorf("%q denotes %q: got %v", test.text, test.id, got)
+		}
+	}
+}

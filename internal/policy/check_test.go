@@ -286,6 +286,8 @@ func TestSelectorsOfRules(t *testing.T) {
 		{"except: {service: [web]}", run(), false},
 		{"except: {service: [db]}", run(), true},
 		{"match: {image: ['*/*/*']}, except: {container: ['*-1']}", run(), false},
+		{"match: {image: ['*/*/*']}, except: {container: ['0*']}", run(), true}, // wildcards do not match IDs
+		{"match: {image: ['*/*/*']}, except: {container: [0f0f0f0f0f0f]}", run(), false},
 	} {
 		got := Check(profile.New(test.run), parsed(t, rule("deny: [MKNOD], "+test.selectors)), nil)
 		if applied := len(got.Containers[0].Rules) == 1; applied != test.want || len(got.Idle) == 0 != test.want {

@@ -78,7 +78,7 @@ type Rule struct {
 // Selector selects containers: those that match at least one pattern of each list given. In patterns, * and ? match
 // anything but a slash, and [...] matches one of several characters.
 type Selector struct {
-	// Container lists patterns of names, or of IDs or their first 12 digits.
+	// Container lists patterns of names, and IDs: complete, or at least their first 12 digits.
 	Container []string `yaml:"container,omitempty"`
 	// Image lists patterns of image names: nginx:1.27, or nginx for any tag; with or without docker.io/library.
 	Image []string `yaml:"image,omitempty"`

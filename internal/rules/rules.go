@@ -73,7 +73,7 @@ type Conditions struct {
 	Classes []classify.Class `yaml:"classes,omitempty" jsonschema:"minItems=1"`
 	// NestedUserns: true for uses in a user namespace that the container created, false for all other uses.
 	NestedUserns *bool `yaml:"nested-userns,omitempty"`
-	// Containers lists patterns of names, of complete IDs, or of the first 12 digits of IDs.
+	// Containers lists patterns of names, and IDs: complete, or at least their first 12 digits.
 	Containers []string `yaml:"containers,omitempty" jsonschema:"minItems=1"`
 	// Images lists patterns of image names, with or without docker.io/library: nginx:1.27, or nginx for any tag.
 	Images []string `yaml:"images,omitempty" jsonschema:"minItems=1"`

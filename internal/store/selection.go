@@ -20,7 +20,7 @@ import (
 // Selection selects runs, proofs or alerts. The zero value selects all. The syntax of patterns is that of
 // [container.NewFilter]. A run is selected if it matches at least one value of each field that is set.
 type Selection struct {
-	// Containers are patterns of names or IDs.
+	// Containers are patterns of names, or IDs.
 	Containers []string
 	// Images are patterns of image names, or complete IDs or digests: sha256:….
 	Images []string

@@ -98,7 +98,7 @@ func TestOnlyTheEngineOrTheIDSelectsAContainer(t *testing.T) {
 		}
 		return Selection{Filter: filter}
 	}
-	byID := web("a*")
+	byID := web("a")
 	elsewhere := web("web")
 	elsewhere.IDs = map[string]bool{"b": true}
 	for name, test := range map[string]struct {
@@ -112,6 +112,7 @@ func TestOnlyTheEngineOrTheIDSelectsAContainer(t *testing.T) {
 		"another engine's":             {web("web"), container.Info{ID: "a"}, true, false, true},
 		"not reported":                 {web("web"), container.Info{ID: "a"}, false, false, false},
 		"not reported, selected by ID": {byID, container.Info{ID: "a"}, false, true, true},
+		"not reported, wildcard":       {web("a*"), container.Info{ID: "a"}, false, false, false}, // not compared with IDs
 		"without a filter":             {Selection{}, container.Info{ID: "a"}, false, true, true},
 		"another ID":                   {elsewhere, container.Info{ID: "a"}, false, false, true},
 	} {

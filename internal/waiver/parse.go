@@ -72,7 +72,8 @@ func (w *Waiver) check(body ast.Node, path string) error {
 	case w.Expires.IsZero():
 		return strictyaml.ErrorAt(node, "this waiver does not expire: add expires, the last day on which it is valid, such as 2027-03-31")
 	}
-	if _, err := container.NewFilter([]string{string(w.Container)}, nil, nil); err != nil {
+	var err error
+	if w.containers, err = container.NewFilter([]string{string(w.Container)}, nil, nil); err != nil {
 		return strictyaml.ErrorAt(strictyaml.NodeAt(body, path+".container"), "container: %v", err)
 	}
 	if err := w.compileImage(); err != nil {

@@ -4,13 +4,12 @@ package waiver
 
 import (
 	"encoding/json"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 )
 
 // File is a file of waivers.
@@ -24,8 +23,8 @@ type File struct {
 // Waiver accepts the risk that some containers have some capabilities, until a date. It needs Container or Image. With
 // both, a container must match both.
 type Waiver struct {
-	// Container is the name or ID of a container, or a pattern of names. In patterns, * and ? match anything but a
-	// slash, and [...] matches one of several characters.
+	// Container is the name or ID of a container, or a pattern of names. An ID is complete, or has at least its first
+	// 12 digits. In patterns, * and ? match anything but a slash, and [...] matches one of several characters.
 	Container Pattern `yaml:"container,omitempty" json:"container,omitempty"`
 	// Image is a pattern of image names: nginx:1.27, or nginx for any tag; with or without docker.io/library. The ID or
 	// digest of an image, sha256:…, selects the image whatever its name. NAME@sha256:… requires both.
@@ -41,8 +40,9 @@ type Waiver struct {
 	// Line of the waiver in its file.
 	Line int `yaml:"-" json:"line"`
 
-	images container.Filter // for the name in Image
-	digest string           // in Image, "" if there is none
+	containers container.Filter // for Container
+	images     container.Filter // for the name in Image
+	digest     string           // in Image, "" if there is none
 }
 
 // Pattern is a pattern of names. It is not empty.
@@ -132,16 +132,12 @@ func (w *Waiver) selects(c container.Info) bool {
 	return c.Unconfirmed == "" && (w.Container == "" || w.selectsName(c)) && (w.Image == "" || w.selectsImage(c))
 }
 
-// selectsName reports whether the pattern matches the name. IDs must be complete, or begin with the 12 digits that
-// engines show: a pattern such as "db*" would match the random IDs of other containers.
+// selectsName reports whether the pattern matches the name or the ID. If the name is not known, only an ID selects it.
 func (w *Waiver) selectsName(c container.Info) bool {
-	pattern := string(w.Container)
-	if strings.ContainsAny(pattern, `*?[\`) {
-		matches, _ := path.Match(pattern, c.Name) // Parse has validated the pattern
-		return matches && c.Name != ""
+	if c.Name == "" {
+		return containerid.Denotes(string(w.Container), c.ID)
 	}
-	filter, err := container.NewFilter([]string{pattern}, nil, nil)
-	return err == nil && filter.Match(c)
+	return w.containers.Match(c)
 }
 
 func (w *Waiver) selectsImage(c container.Info) bool {

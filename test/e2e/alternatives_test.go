@@ -37,51 +37,66 @@ func TestAlternativesReplaceCapabilities(t *testing.T) {
 		command []string
 		instead string
 		flags   []string
+		atStart bool // whether the alternative replaces capabilities that are needed at the start only
 	}{
 		{
 			"ports", []string{"--sysctl=net.ipv4.ip_unprivileged_port_start=1024"}, []string{"--cap-add=NET_BIND_SERVICE"},
-			[]string{"probe", "bind", "81"}, "NET_BIND_SERVICE", []string{"--sysctl=net.ipv4.ip_unprivileged_port_start=81"},
+			[]string{"probe", "bind", "81"}, "NET_BIND_SERVICE", []string{"--sysctl=net.ipv4.ip_unprivileged_port_start=81"}, false,
 		},
 		{
 			"echo", []string{"--sysctl=net.ipv4.ping_group_range=1 0"}, []string{"--cap-add=NET_RAW"},
-			sh("cp /bin/probe /tmp/ping && /tmp/ping echo"), "NET_RAW", []string{echo},
+			sh("cp /bin/probe /tmp/ping && /tmp/ping echo"), "NET_RAW", []string{echo}, false,
 		},
 		{
 			"user", nil, []string{"--cap-add=SETUID", "--cap-add=SETGID"},
-			sh("if [ $(id -u) = 0 ]; then exec su user -c 'id -G | grep -qw 77'; fi; id -G | grep -qw 77"), "SETGID,SETUID", []string{"--user=1000"},
+			sh("if [ $(id -u) = 0 ]; then exec su user -c 'id -G | grep -qw 77'; fi; id -G | grep -qw 77"), "SETGID,SETUID", []string{"--user=1000"}, true,
 		},
 		{
 			"nice", nil, []string{"--cap-add=SYS_NICE"},
-			[]string{"probe", "setpriority", "5"}, "SYS_NICE", []string{"--ulimit=nice=40"},
+			[]string{"probe", "setpriority", "5"}, "SYS_NICE", []string{"--ulimit=nice=40"}, false,
 		},
 		{
 			"locked memory", memlock(64), []string{"--cap-add=IPC_LOCK"},
-			[]string{"probe", "map-locked", "65537"}, "IPC_LOCK", []string{"--ulimit=memlock=-1"},
+			[]string{"probe", "map-locked", "65537"}, "IPC_LOCK", []string{"--ulimit=memlock=-1"}, false,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			run := func(options ...string) []string {
 				return slices.Concat([]string{"docker", "run", "--rm", "--cap-drop=ALL"}, test.options, options, []string{image}, test.command)
 			}
-			r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run(test.grants...))...)
-			if r.code != 0 {
-				t.Fatalf("exit code %d: %s", r.code, r.stderr)
-			}
-			c := parseReport(t, r)[0]
+			c := profileWithoutGaps(t, run(test.grants...)...)
 			found := slices.IndexFunc(c.Alternatives, func(a alternative) bool { return strings.Join(a.InsteadOf, ",") == test.instead })
-			if found < 0 || !slices.Equal(c.Alternatives[found].Flags, test.flags) {
-				t.Fatalf("wanted %s instead of %s, got %+v; required %q", test.flags, test.instead, c.Alternatives, c.Required)
+			switch {
+			case found < 0 && test.atStart && c.Skipped: // capmon then does not know what is needed at the start only
+			case found < 0 || !slices.Equal(c.Alternatives[found].Flags, test.flags):
+				t.Fatalf("wanted %s instead of %s, got %+v; the report is %+v", test.flags, test.instead, c.Alternatives, c)
 			}
 			if r := execute(t, run()...); r.code == 0 {
 				t.Errorf("it works without the capability and the flags: %s", r.stdout)
 			}
-			r = execute(t, run(test.flags...)...)
+			r := execute(t, run(test.flags...)...)
 			limitFailed := r.code == 125 && strings.Contains(r.stderr, "setting rlimit")
 			if r.code != 0 && (!limitFailed || mayRaiseLimits(t)) {
 				t.Errorf("exit code %d with %s: %s", r.code, test.flags, r.stderr)
 			}
 		})
 	}
+}
+
+// profileWithoutGaps profiles a command that runs one container, and returns the report. As capmon advises, it repeats
+// a recording in which the kernel skipped checks. If the processor is very slow, all recordings may have such gaps.
+func profileWithoutGaps(t *testing.T, command ...string) (c seen) {
+	t.Helper()
+	for range 4 {
+		r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, command)...)
+		if r.code != 0 {
+			t.Fatalf("exit code %d: %s", r.code, r.stderr)
+		}
+		if c = parseReport(t, r)[0]; !c.Skipped {
+			break
+		}
+	}
+	return c
 }
 
 // A capability that only the seccomp profile requires is not needed with another profile.

@@ -152,7 +152,8 @@ func TestUnknownContainersAreReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Runs[0].Container = profile.Container{ID: "\x1b" + strings.Repeat("ab", 32)}
+	id := "\x1b" + strings.Repeat("ab", 32)
+	p.Runs[0].Container = profile.Container{ID: id}
 	p.Runs[0].EngineError = "the engine does not know the container"
 	file := filepath.Join(t.TempDir(), "unknown.json")
 	if err := profile.Save(file, p); err != nil {
@@ -167,11 +168,12 @@ func TestUnknownContainersAreReported(t *testing.T) {
 		}{
 			{[]string{"--image", "app:2"}, true},
 			{[]string{"--container", "[svt]*"}, true},
-			{[]string{"--container", "*abababababab*", "--image", "app:2"}, true}, // its ID matches the pattern
+			{[]string{"--container", "*abababababab*"}, true},            // wildcards do not match IDs
+			{[]string{"--container", id[:12], "--image", "app:2"}, true}, // its ID is selected
 			{[]string{"--compose-service", "*"}, true},
 			{[]string{"--label", "com.docker.compose.service"}, true},
 			{[]string{"--image", "app:2", "--since", "2030-01-01"}, false},
-			{[]string{"--container", "*abababababab*"}, false},
+			{[]string{"--container", id[:12]}, false},
 			{nil, false},
 		} {
 			got := execute(t, slices.Concat([]string{binary, "report"}, source, test.selection)...)

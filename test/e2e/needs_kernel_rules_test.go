@@ -145,12 +145,13 @@ func TestListAllowsInspectingOtherProcesses(t *testing.T) {
 		want    []string
 		note    string
 	}{
-		"look-environ":  {"cat /proc/1/environ", "container:looked-into", nil, capabilities(capability.DockerDefault()), "SYS_PTRACE would be enough instead"},
-		"look-few":      {"readlink /proc/1/exe", "container:looked-into-few", nil, []string{"CHOWN"}, "CHOWN is on the list, but may not be needed"},
-		"look-needed":   {"chown 5 /tmp; readlink /proc/1/exe", "container:looked-into-few", nil, []string{"CHOWN"}, ""},
-		"look-ptrace":   {"readlink /proc/1/exe", "container:looked-into", []string{"--cap-add=SYS_PTRACE"}, []string{"SYS_PTRACE"}, "SYS_PTRACE is on the list, but may not be needed"},
-		"look-renice":   {"renice 5 1", "container:looked-into-few", nil, []string{"CHOWN"}, "SYS_NICE would be enough instead"},
-		"look-sys-nice": {"renice 5 1", "container:looked-into", []string{"--cap-add=SYS_NICE"}, []string{"SYS_NICE"}, "SYS_NICE is on the list, but may not be needed"},
+		"look-environ": {"cat /proc/1/environ", "container:looked-into", nil, capabilities(capability.DockerDefault()), "SYS_PTRACE would be enough instead"},
+		"look-few":     {"readlink /proc/1/exe", "container:looked-into-few", nil, []string{"CHOWN"}, "CHOWN is on the list, but may not be needed"},
+		"look-needed":  {"chown 5 /tmp; readlink /proc/1/exe", "container:looked-into-few", nil, []string{"CHOWN"}, ""},
+		"look-ptrace":  {"readlink /proc/1/exe", "container:looked-into", []string{"--cap-add=SYS_PTRACE"}, []string{"SYS_PTRACE"}, "SYS_PTRACE is on the list, but may not be needed"},
+		// 19 is the highest nice value: only lowering it would need SYS_NICE, and containers inherit the engine's.
+		"look-renice":   {"renice 19 1", "container:looked-into-few", nil, []string{"CHOWN"}, "SYS_NICE would be enough instead"},
+		"look-sys-nice": {"renice 19 1", "container:looked-into", []string{"--cap-add=SYS_NICE"}, []string{"SYS_NICE"}, "SYS_NICE is on the list, but may not be needed"},
 		"look-host":     {"readlink /proc/" + few + "/exe", "host", nil, []string{"CHOWN"}, "CHOWN is on the list, but may not be needed"},
 		"look-ps":       {"ps", "container:looked-into", nil, nil, ""},
 	} {

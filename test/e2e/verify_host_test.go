@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,10 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// pipeLimit returns fs.pipe-user-pages-soft: how many pages of pipe buffers a user may have without a capability.
+func pipeLimit(t *testing.T) int {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/fs/pipe-user-pages-soft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || limit == 0 {
+		t.Fatalf("the test needs a limit in fs.pipe-user-pages-soft, such as scripts/test-settings.sh sets: %q, %v", text, err)
+	}
+	return limit
+}
+
 // holdPipes makes processes of a user on the host use all pipe buffers that the user may have without a capability,
 // until the test calls the returned function.
 func holdPipes(t *testing.T, user int) func() {
 	t.Helper()
+	limit := pipeLimit(t)
 	failed, release, done := make(chan error), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -30,13 +46,19 @@ func holdPipes(t *testing.T, user int) func() {
 			failed <- errno
 			return
 		}
-		for range 1100 { // of 16 pages each; fs.pipe-user-pages-soft is 16384
+		for pages := 0; pages <= limit; {
 			var ends [2]int
 			if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
 				failed <- err
 				return
 			}
 			pipes = append(pipes, ends[:]...)
+			size, err := unix.FcntlInt(uintptr(ends[0]), unix.F_SETPIPE_SZ, 1<<20)
+			if err != nil {
+				failed <- fmt.Errorf("F_SETPIPE_SZ: %w", err)
+				return
+			}
+			pages += size / os.Getpagesize()
 		}
 		failed <- nil
 		<-release

@@ -13,7 +13,7 @@ import (
 // Summary is the sum of all runs of one container, identified by name and image, or of all tasks of a service.
 type Summary struct {
 	Container Container
-	// Hosts are the names of the hosts that the runs are from, without those of recordings that do not name their host.
+	// Hosts are the names of the hosts that the runs are from, as far as the recordings name their host.
 	Hosts []string
 	// Runs is the number of runs. Starts counts the runs that capmon watched from the start of the workload, Stops
 	// those that it watched to the end.

@@ -145,7 +145,8 @@ func unsureReason(check monitor.Check) string {
 	case check.Credential == monitor.UncertainCredential:
 		return "the credential may be that of another task: it shares neither the groups nor the session keyring with the process or the container"
 	}
-	return ""
+	site, _ := kernel.CallSite(check.Stack)
+	return beyondSharedLimit(site)
 }
 
 // byCallSite returns the verdict of the row for the call site, and of the condition that the kernel evaluated there.

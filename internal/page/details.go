@@ -133,17 +133,6 @@ func usesTable(s profile.Summary, states map[capability.Capability]byte) []Block
 	return blocks
 }
 
-func stateName(key byte) string {
-	state, ok := stateOf(key)
-	switch {
-	case !ok:
-		return ""
-	case key != state.Key[0]:
-		return state.Name + deniedToo
-	}
-	return state.Name
-}
-
 // byState returns the capabilities of each state, the gravest capabilities first.
 func byState(set capability.Set, states map[capability.Capability]byte) [][2]string {
 	var facts facts

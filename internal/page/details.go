@@ -14,7 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/report"
 )
 
-// The most patterns of use and files that the details show for one capability.
+// The maximum numbers of patterns of use and of files that the details show for one capability.
 const (
 	mostUses  = 5
 	mostFiles = 10
@@ -61,7 +61,7 @@ func observation(s profile.Summary) Block {
 		start = why
 	}
 	facts.add("Start", start)
-	complete := "capmon recorded everything while it watched the container"
+	complete := "yes: capmon recorded everything while it observed the container"
 	if n := len(s.Missing()); n > 0 {
 		complete = fmt.Sprintf("no, for %d %s: see the cautions", n, plural(n, "reason", "reasons"))
 	}

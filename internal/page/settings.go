@@ -12,7 +12,8 @@ import (
 // settingsWriter writes the settings of the containers of a page.
 type settingsWriter struct {
 	targets []settings.Target
-	// replicas has the replicas of each container, for each target.
+	// replicas has a map for each of targets, from the label of a container to all containers that have their settings in
+	// common with it.
 	replicas []map[string][]settings.LabeledContainer
 }
 

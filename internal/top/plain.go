@@ -174,7 +174,7 @@ func (p *plainPrinter) printAlerts(ctx context.Context) {
 		id := one.Container().ID
 		shown := slices.ContainsFunc(p.model.table.shown, func(r *row) bool { return r.ID == id })
 		if !known[one.ID] && (id == "" || shown) {
-			p.print("ALERT", fmt.Sprintf("%s  %s  %s", one.Severity, printable.Word(bound(one.Rule)), steady(bound(one.Summary))))
+			p.print("ALERT", fmt.Sprintf("%s  %s  %s", one.Severity, printable.Word(bound(one.Rule)), escape(bound(one.Summary))))
 		}
 	}
 }

@@ -188,11 +188,11 @@ func (t *topFlags) startRecording(cmd *cobra.Command, lines *screenLog) (*top.Re
 	return recording, func() error { return errors.Join(recording.Close(), docker.Close()) }, nil
 }
 
-// screenLog holds the lines of the log back while the screen is shown, because they would overwrite it. The screen shows
-// them as notices. It is safe for concurrent use.
+// screenLog holds the lines of the log back while the screen is shown, because they would overwrite it. The screen
+// shows them as notices. screenLog is safe for concurrent use.
 type screenLog struct {
 	screen bool
-	lines  chan string // for the screen; a line that arrives before the screen has taken the last one is not in it
+	lines  chan string // for the screen; Write drops a line if the last one still waits
 
 	mu   sync.Mutex
 	last []string // for print, at most lastLogLines

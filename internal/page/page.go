@@ -2,7 +2,8 @@
 // the details of each container. The file needs no network and no other file.
 //
 // A [Page] is a plain value. The template page.html makes the HTML of the value. The file also contains the value as
-// JSON. From this JSON, the script page.mjs shows the same form again when the reader sorts, filters or opens something.
+// JSON. From this JSON, the script page.mjs shows the same form again when the reader sorts, filters or opens
+// something.
 //
 // The page of capmon serve has a [Live] part in addition. Its script live.mjs receives new values and alerts.
 package page
@@ -37,8 +38,8 @@ type Page struct {
 	// of them are NET_RAW and those that allow a process to escape from the container or to change the host.
 	Capabilities []string `json:"capabilities"`
 	Risky        int      `json:"risky"`
-	// Statuses are the statuses that occur in the page, the gravest first. States are the states that occur in the cells,
-	// the strongest first.
+	// Statuses are the statuses that occur in the page, the gravest first. States are the states that occur in the
+	// cells, the strongest first.
 	Statuses []Status `json:"statuses"`
 	States   []State  `json:"states"`
 	// Views are the ways to group the containers. The first one is the default.
@@ -69,7 +70,7 @@ type Field struct {
 	Number bool `json:"number"`
 }
 
-// Value is the value of a field. Number is the value by which the script sorts a field of numbers; zero if there is none.
+// Value is the value of a field. Number is the value by which the script sorts a field of numbers.
 type Value struct {
 	Text   string
 	Number float64
@@ -84,12 +85,13 @@ type Row struct {
 	Status int `json:"status"`
 	// Values has a value for each of Page.Fields.
 	Values []Value `json:"values"`
-	// Cells has a letter for each of Page.Capabilities: the key of a [State], or a blank. The key is in upper case if the
-	// container has or used the capability, and the kernel also denied it.
+	// Cells has a letter for each of Page.Capabilities: the key of a [State], or a blank. An upper-case key means that
+	// the kernel also denied the capability.
 	Cells string `json:"cells"`
 	// Members are the positions of the row's containers in Page.Containers.
 	Members []int `json:"members"`
-	// own reports whether the row is the one of its only container. JSON has the position of the container in its place.
+	// own reports whether the row is the one of its only container. JSON has the position of the container in its
+	// place.
 	own bool
 }
 
@@ -131,10 +133,10 @@ type Kind string
 // The kinds of blocks.
 const (
 	FactsBlock    Kind = "facts"    // Facts
-	CautionsBlock Kind = "cautions" // Items that a reader must know before relying on what follows
+	CautionsBlock Kind = "cautions" // Items to read before what follows
 	ListBlock     Kind = "list"     // Items
 	TableBlock    Kind = "table"    // Columns and Rows
-	TimelineBlock Kind = "timeline" // Marks on an axis with Ticks, and Lines that describe them
+	TimelineBlock Kind = "timeline" // Marks, Ticks and Lines
 	CodeBlock     Kind = "code"     // Lines to copy
 	SettingsBlock Kind = "settings" // For, with the most suitable target first
 )

@@ -33,8 +33,8 @@ var fields = []field{
 }
 
 // parseFilter reads a filter: words that are separated by spaces. A word such as unused:NET_RAW selects by capability;
-// the beginning of a name is sufficient. Any other word selects the containers whose name or image contains it, or whose
-// ID begins with it.
+// the beginning of a name is sufficient. Any other word selects the containers whose name or image contains it, or
+// whose ID begins with it.
 func parseFilter(s string) (filter, error) {
 	var f filter
 	for _, word := range strings.Fields(s) {

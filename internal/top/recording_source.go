@@ -107,7 +107,8 @@ func (r *RecordingSource) Close() error {
 	return r.observer.Close()
 }
 
-// endedRuns keeps the latest maxEndedRuns runs of containers that have ended. It is the [observe.Storage] of a recording.
+// endedRuns keeps the latest maxEndedRuns runs of containers that have ended. It is the [observe.Storage] of a
+// recording.
 type endedRuns struct {
 	mu        sync.Mutex
 	runs      []profile.Run // the oldest first

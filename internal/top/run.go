@@ -40,8 +40,8 @@ func (o *Options) Validate() (err error) {
 	return err
 }
 
-// Run shows the screen on a terminal until the user quits or ctx ends. It restores the terminal in any case, also after a
-// panic, which it returns as an error. It shows each line from notices for a few seconds.
+// Run shows the screen on a terminal until the user quits or ctx ends. It restores the terminal in any case, also after
+// a panic, which it returns as an error. It shows each line from notices for a few seconds.
 func Run(ctx context.Context, source Source, options Options, notices <-chan string, terminal Terminal) error {
 	return run(ctx, newModel(ctx, source, options), options, notices, terminal)
 }

@@ -52,8 +52,8 @@ type Details struct {
 	Cautions []string
 }
 
-// detailsOf returns the details of a container from a profile with all runs that may belong to its list. more are further
-// cautions, which come first. The error means that the profile has no run of the container.
+// detailsOf returns the details of a container from a profile with all runs that may belong to its list. more are
+// further cautions, which come first. The error means that the profile has no run of the container.
 func detailsOf(p profile.Profile, c api.Container, more ...string) (Details, error) {
 	for _, run := range p.FillFrom(profile.Profile{}).Runs { // another run of the container may have its name
 		if run.Container.ID != c.ID || run.Container.Unconfirmed != c.Unconfirmed {

@@ -63,8 +63,8 @@ type AlertSubscription struct {
 	room    *fairqueue.Room
 }
 
-// Subscribe returns a subscription. It begins with the latest alerts of this process. Close it after use. If a is nil, the
-// subscription never has an alert.
+// Subscribe returns a subscription. It begins with the latest alerts of this process. Close it after use. If a is nil,
+// the subscription never has an alert.
 func (a *AlertQueue) Subscribe() *AlertSubscription {
 	s := &AlertSubscription{ready: make(chan struct{}, 1), room: fairqueue.NewRoom(maxSubscribed)}
 	if a == nil {

@@ -66,7 +66,7 @@ containers, and then a line for each change.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&t.socket, "socket", defaultSocket, "unix socket `FILE` of the capmon serve to read from")
-	flags.BoolVar(&t.record, "record", false, "record here, even if capmon serve is running")
+	flags.BoolVar(&t.record, "record", false, "record in this process, even if capmon serve is running")
 	flags.BoolVar(&t.plain, "plain", false, "print lines of text instead of a screen")
 	flags.BoolVar(&t.once, "once", false, "print the containers once as lines of text, and exit")
 	flags.StringVar(&t.filter, "filter", "", "only containers that match all words of this `TEXT`, such as web or unused:NET_RAW")

@@ -68,8 +68,11 @@ func (p *plainPrinter) step(ctx context.Context) error {
 			p.print("", text)
 		}
 	}
-	for _, r := range p.model.table.shown {
-		p.printRow(before[r.key], r)
+	filter := p.model.table.filter
+	for _, r := range p.model.table.rows {
+		if old := before[r.key]; filter.matches(r) || old != nil && filter.matches(old) { // the change may end the match
+			p.printRow(old, r)
+		}
 	}
 	p.printGone(before)
 	p.began = true

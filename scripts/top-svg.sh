@@ -2,9 +2,11 @@
 # Records the screen of capmon top for the documentation: docs/top.svg. It starts some containers with the Docker daemon
 # of DOCKER_HOST, capmon serve, and capmon top in tmux, and ends all of them again.
 #
-#   top-svg.sh
+# It needs root, tmux, the image bb and a built bin/capmon. Use a private daemon, because the script replaces and then
+# removes images such as nginx:1.27 and containers such as shop-db:
 #
-# It needs root, tmux, the image bb (images.sh) and a built bin/capmon.
+#   scripts/dockerd.sh run --purge /var/tmp/top-svg -- sh -ec 'scripts/images.sh
+#       scripts/top-svg.sh'
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -50,7 +52,7 @@ start shop-backup restic/restic:0.17 'while :; do ping -c1 127.0.0.1 >/dev/null;
 start shop-proxy haproxy:3.0 'nc -l -p 443 & sleep 1000' --cap-drop=ALL --cap-add=NET_BIND_SERVICE
 
 "${terminal[@]}" new-session -d -x 112 -y 16 env TERM=screen-256color "$capmon" top --socket "$directory/s" --filter shop
-sleep "${SECONDS_TO_RECORD:-20}"
+sleep 20 # until each container has used something
 "${terminal[@]}" send-keys Down
 sleep 3
 "${terminal[@]}" capture-pane -p -e -N >"$directory/screen"

@@ -22,7 +22,7 @@ import (
 const (
 	// shortestInterval is the lower limit of --interval.
 	shortestInterval = time.Second
-	// restoreTime is how long top has for restoring the terminal after a signal, until another signal ends it at once.
+	// restoreTime is how long top ignores further signals after the first one, so that it can restore the terminal.
 	restoreTime = 2 * time.Second
 	// lastLogLines is the number of lines of the log that top prints when the screen has ended.
 	lastLogLines = 20
@@ -66,7 +66,7 @@ containers, and then a line for each change.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&t.socket, "socket", defaultSocket, "unix socket `FILE` of the capmon serve to read from")
-	flags.BoolVar(&t.record, "record", false, "record here, even if capmon serve is running")
+	flags.BoolVar(&t.record, "record", false, "record in this process, even if capmon serve is running")
 	flags.BoolVar(&t.plain, "plain", false, "print lines of text instead of a screen")
 	flags.BoolVar(&t.once, "once", false, "print the containers once as lines of text, and exit")
 	flags.StringVar(&t.filter, "filter", "", "only containers that match all words of this `TEXT`, such as web or unused:NET_RAW")
@@ -87,7 +87,7 @@ func (t *topFlags) validate(cmd *cobra.Command) (top.Options, error) {
 		return options, fmt.Errorf("--interval %s is too short: use 1s or more", t.interval)
 	}
 	if t.record && cmd.Flags().Changed("socket") {
-		return options, errors.New("--record and --socket: top either records or reads from capmon serve: use one of them")
+		return options, errors.New("--record and --socket: top either records or reads from capmon serve, so use one of them")
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -135,7 +135,7 @@ func (t *topFlags) showsScreen(cmd *cobra.Command) bool {
 	return !t.plain && !t.once && cmd.OutOrStdout() == os.Stdout && isTerminal(os.Stdout) && terminal != "" && terminal != "dumb"
 }
 
-// chooseSource returns capmon serve if it runs, or a new recording.
+// chooseSource returns capmon serve if it runs, and otherwise a new recording. The caller calls closeSource after use.
 func (t *topFlags) chooseSource(cmd *cobra.Command, log *screenLog) (source top.Source, closeSource func() error, err error) {
 	if !t.record {
 		serve := top.NewDaemonSource(t.socket)
@@ -143,7 +143,7 @@ func (t *topFlags) chooseSource(cmd *cobra.Command, log *screenLog) (source top.
 		switch {
 		case err == nil:
 			if name := t.changedRecordingFlag(cmd); name != "" {
-				return nil, nil, fmt.Errorf("--%s is for a recording, but capmon serve is running and records: leave it out, or add --record", name)
+				return nil, nil, fmt.Errorf("--%s is for a recording of top, but top reads from the running capmon serve: leave --%[1]s out, or add --record", name)
 			}
 			return serve, func() error { return nil }, nil
 		case errors.Is(err, fs.ErrPermission):
@@ -188,13 +188,14 @@ func (t *topFlags) startRecording(cmd *cobra.Command, lines *screenLog) (*top.Re
 	return recording, func() error { return errors.Join(recording.Close(), docker.Close()) }, nil
 }
 
-// screenLog holds the lines of the log back while the screen is shown, because they would overwrite it.
+// screenLog holds the lines of the log back while the screen is shown, because they would overwrite it. The screen
+// shows them as notices. screenLog is safe for concurrent use.
 type screenLog struct {
 	screen bool
-	lines  chan string // for the screen, which drops lines that come too fast
+	lines  chan string // for the screen; Write drops a line if the last one still waits
 
 	mu   sync.Mutex
-	last []string
+	last []string // for print, at most lastLogLines
 }
 
 func newScreenLog(screen bool) *screenLog {
@@ -209,7 +210,7 @@ func (l *screenLog) writer() io.Writer {
 	return os.Stderr
 }
 
-// Write takes a line of the log.
+// Write implements [io.Writer]. Each call has one line of the log.
 func (l *screenLog) Write(line []byte) (int, error) {
 	text := strings.TrimSuffix(string(line), "\n")
 	l.mu.Lock()
@@ -224,7 +225,7 @@ func (l *screenLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// print prints the last lines that were held back.
+// print prints the last lines that Write has held back.
 func (l *screenLog) print(out io.Writer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -47,13 +47,16 @@ const (
 	maxScrapes = 2
 )
 
-// Source is the source of the data, usually a [daemon.Daemon].
+// Source is the source of the data, usually a [daemon.Daemon]. Its methods are safe for concurrent use.
 type Source interface {
 	State() daemon.State
+	// Latest returns what the last save read from the kernel. Current reads the kernel, and returns when.
 	Latest() profile.Profile
 	Current() (profile.Profile, time.Time, error)
+	// Profile and Alerts read the database.
 	Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error)
 	Alerts(ctx context.Context, selection store.Selection) ([]alert.Alert, store.MissingAlerts, error)
+	// Subscribe returns the latest alerts and those that arrive later. The caller closes the subscription.
 	Subscribe() *daemon.AlertSubscription
 }
 
@@ -81,7 +84,7 @@ type Options struct {
 	// Limiter limits the number of concurrent responses from the database. Handlers can share it. nil for a limit of
 	// one.
 	Limiter Limiter
-	// Ending ends the streams of events; nil for never.
+	// Ending ends the streams of events when it is done. nil for never.
 	Ending context.Context
 	Log    *zap.Logger
 }

@@ -83,7 +83,7 @@ func lastUse(s profile.Summary) (last *LastUse) {
 	return last
 }
 
-// Row returns the container as a row of an overview.
+// Row returns the container as a row of an overview, without the fields that Container does not have.
 func (c Container) Row() overview.Row {
 	return overview.Row{
 		Status: c.Status, Title: c.Title, Image: c.Image, Privileged: c.Privileged,
@@ -91,7 +91,7 @@ func (c Container) Row() overview.Row {
 	}
 }
 
-// containersResponse is the last response about the containers. Several clients may ask for the same state.
+// containersResponse is the last response about the containers. Several clients can get the same one.
 type containersResponse struct {
 	mu   sync.Mutex
 	at   time.Time
@@ -113,7 +113,7 @@ func (s *server) containers(w http.ResponseWriter, _ *http.Request) {
 	respond(w, "application/json", body)
 }
 
-// of returns the response for a profile of a time.
+// of returns the response for a profile that was read at a time.
 func (r *containersResponse) of(at time.Time, p profile.Profile) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

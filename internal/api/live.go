@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// maxStreams is the maximum number of streams of events of a handler.
+	// maxStreams is the maximum number of concurrent streams of events from a handler.
 	maxStreams = 8
 	// stateInterval is how often a stream checks whether the data has changed. pageInterval is the minimum time between
 	// two pages of a stream.
@@ -32,7 +32,7 @@ const (
 	heartbeatInterval = 15 * time.Second
 	// streamTimeout is how long a client may take to read an event. A stream ends if its client is slower.
 	streamTimeout = 10 * time.Second
-	// limiterTimeout is how long a page waits for other responses from the database.
+	// limiterTimeout is how long a page waits at most while other requests read the database.
 	limiterTimeout = 10 * time.Second
 	// maxBurst is the maximum number of alerts that a stream sends within burstInterval.
 	maxBurst      = 50
@@ -41,7 +41,7 @@ const (
 	reconnectDelay = 3 * time.Second
 )
 
-// page responds with the page of the selected runs and the latest alerts.
+// page responds with the HTML page: the selected runs and the latest alerts.
 func (s *server) page(w http.ResponseWriter, r *http.Request) {
 	selection, err := selectionOf(r, nil)
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) {
 	respond(w, "text/html; charset=utf-8", out.Bytes())
 }
 
-// currentPage reads the selected runs and returns their page. Call it with a place of the limiter.
+// currentPage reads the selected runs and returns their page. The caller has a place of the limiter.
 func (s *server) currentPage(ctx context.Context, selection store.Selection) (page.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -105,7 +105,7 @@ func (s *server) troubles(state daemon.State) []string {
 // cautions describes data that may match the selection, but is not in the page.
 func cautions(missing store.Missing) (all []string) {
 	if n := len(missing.Unknown.Containers); n > 0 {
-		all = append(all, fmt.Sprintf("Not in this page: %d containers that may match the selection, because their name, image or label value is unknown. They needed %s.",
+		all = append(all, fmt.Sprintf("Not in this page: containers that may match the selection, because their name, image or label value is unknown (%d). They needed %s.",
 			n, cmp.Or(missing.Unknown.Needed.Text(), "nothing")))
 	}
 	var runs uint64
@@ -117,7 +117,7 @@ func cautions(missing store.Missing) (all []string) {
 		}
 	}
 	if runs > 0 {
-		all = append(all, fmt.Sprintf("Not in this page: %d runs that may match the selection were removed from the database. The latest one ended at %s.",
+		all = append(all, fmt.Sprintf("Not in this page: runs that may match the selection, because they were removed from the database (%d). The latest one ended at %s.",
 			runs, until.UTC().Format(time.RFC3339)))
 	}
 	return all
@@ -150,7 +150,7 @@ func (c *pageCache) set(latest pageEvent) {
 	c.latest = latest
 }
 
-// pageEvent returns the page of a selection in a version.
+// pageEvent returns the page of a selection, from the cache if it has the same version.
 func (s *server) pageEvent(ctx context.Context, selection store.Selection, version string) (pageEvent, error) {
 	release, err := s.options.Limiter.wait(ctx)
 	if err != nil {
@@ -191,7 +191,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	}
 	subscription := s.source.Subscribe()
 	defer subscription.Close()
-	defer s.forgetPage()
+	defer s.freePage()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	if s.options.Ending != nil {
@@ -209,8 +209,8 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	_ = stream.run(ctx) // an error means that the client has disconnected or reads too slowly
 }
 
-// forgetPage frees the cached page when the last stream ends.
-func (s *server) forgetPage() {
+// freePage frees the cached page when the last stream ends. The stream that ends still counts as one.
+func (s *server) freePage() {
 	if len(s.streams) <= 1 {
 		s.cache.set(pageEvent{})
 	}

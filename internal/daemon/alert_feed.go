@@ -17,8 +17,8 @@ const (
 	feedName = "events of the HTTP API"
 )
 
-// alertFeed passes alerts to subscriptions, without waiting for them. It is safe for concurrent use. The zero value has
-// no subscription.
+// alertFeed passes alerts to subscriptions, and keeps the latest ones for new subscriptions. It never waits for a
+// subscription. It is safe for concurrent use. The zero value has no subscription.
 type alertFeed struct {
 	mu            sync.Mutex
 	recent        []alert.Alert // the oldest first
@@ -52,8 +52,8 @@ func withoutOne(alerts []alert.Alert) []alert.Alert {
 	return slices.Delete(alerts, oldest, oldest+1)
 }
 
-// AlertSubscription has the latest alerts and those that arrive until it is closed. No container can use the space of
-// other containers. AlertSubscription is safe for concurrent use.
+// AlertSubscription has the latest alerts and those that arrive until it is closed. Alerts of one container can use at
+// most half of its space. AlertSubscription is safe for concurrent use.
 type AlertSubscription struct {
 	feed  *alertFeed // nil if there are no alerts
 	ready chan struct{}
@@ -63,7 +63,8 @@ type AlertSubscription struct {
 	room    *fairqueue.Room
 }
 
-// Subscribe returns a subscription. It begins with the latest alerts of this process. Close it after use.
+// Subscribe returns a subscription. It begins with the latest alerts of this process. Close it after use. If a is nil,
+// the subscription never has an alert.
 func (a *AlertQueue) Subscribe() *AlertSubscription {
 	s := &AlertSubscription{ready: make(chan struct{}, 1), room: fairqueue.NewRoom(maxSubscribed)}
 	if a == nil {
@@ -99,7 +100,7 @@ func (s *AlertSubscription) add(one alert.Alert) {
 func (s *AlertSubscription) Ready() <-chan struct{} { return s.ready }
 
 // Take removes and returns at most n waiting alerts: one of each container in turn. If alerts of a container did not
-// fit, an alert reports their number.
+// fit, one of the alerts reports their number.
 func (s *AlertSubscription) Take(n int) (all []alert.Alert) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

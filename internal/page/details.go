@@ -14,7 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/report"
 )
 
-// The most patterns of use and files that the details show for one capability.
+// The maximum numbers of patterns of use and of files that the details show for one capability.
 const (
 	mostUses  = 5
 	mostFiles = 10
@@ -61,7 +61,7 @@ func observation(s profile.Summary) Block {
 		start = why
 	}
 	facts.add("Start", start)
-	complete := "capmon recorded everything while it watched the container"
+	complete := "yes: capmon recorded everything while it observed the container"
 	if n := len(s.Missing()); n > 0 {
 		complete = fmt.Sprintf("no, for %d %s: see the cautions", n, plural(n, "reason", "reasons"))
 	}
@@ -131,17 +131,6 @@ func usesTable(s profile.Summary, states map[capability.Capability]byte) []Block
 		blocks = append(blocks, Block{Kind: FactsBlock, Title: "Without a use", Facts: byState(idle, states)})
 	}
 	return blocks
-}
-
-func stateName(key byte) string {
-	state, ok := stateOf(key)
-	switch {
-	case !ok:
-		return ""
-	case key != state.Key[0]:
-		return state.Name + deniedToo
-	}
-	return state.Name
 }
 
 // byState returns the capabilities of each state, the gravest capabilities first.

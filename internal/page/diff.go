@@ -142,7 +142,7 @@ func arrow(c compare.ContainerComparison, text func(profile.Summary) string) str
 	return strings.Join(slices.Compact(texts), " → ")
 }
 
-// diffView sets the view: containers with new capabilities first.
+// diffView sets the view, the gravest status first.
 func (p *Page) diffView() {
 	v := View{Name: "container", Label: "container", Rows: []Row{}}
 	for _, c := range p.Containers {

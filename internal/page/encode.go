@@ -6,12 +6,13 @@ import (
 	"slices"
 )
 
-// document is the JSON form of a page. In the details, each text is replaced by its index in strings,
-// because most texts occur in many containers. They contain no other numbers.
+// document is the JSON form of a page. In Details, the index of a text in Strings replaces the text, because most texts
+// occur in many containers. Details has no other numbers.
 type document struct {
 	Page
 	Strings []string `json:"strings"`
-	Details []any    `json:"details"`
+	// Details has the details of each container.
+	Details []any `json:"details"`
 }
 
 func encode(p Page) (document, error) {
@@ -30,6 +31,7 @@ func encode(p Page) (document, error) {
 	return d, nil
 }
 
+// stringTable collects texts, each of them once.
 type stringTable struct {
 	strings []string
 	index   map[string]int
@@ -48,6 +50,7 @@ func (t *stringTable) intern(blocks []Block) (any, error) {
 	return t.replace(value), nil
 }
 
+// replace replaces each text in a value by its index.
 func (t *stringTable) replace(value any) any {
 	switch v := value.(type) {
 	case string:
@@ -78,7 +81,7 @@ func (v Value) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]any{v.Number, v.Text})
 }
 
-// MarshalJSON writes a row that is the row of a container as the position of the container.
+// MarshalJSON writes the position of a container in place of the container's own row.
 func (v View) MarshalJSON() ([]byte, error) {
 	rows := make([]any, 0, len(v.Rows))
 	for _, row := range v.Rows {

@@ -1,4 +1,7 @@
 package page
 
+// ManyRows is the number of rows from which on the browser lays out only the visible rows.
+const ManyRows = manyRows
+
 // States returns all states.
 func States() []State { return states }

@@ -11,14 +11,14 @@ import (
 // MaxAlerts is the maximum number of alerts in a page.
 const MaxAlerts = 100
 
-// Live is what a page has in addition while capmon serve updates it.
+// Live is the part of a page that only the page of capmon serve has.
 type Live struct {
 	Columns []string
 	// Alerts are the latest alerts, the newest first.
 	Alerts []Alert
 }
 
-// Alert is an alert as the page shows it. live.mjs makes the same rows from the alerts that arrive later.
+// Alert is a row of the list of alerts. live.mjs makes the same rows from the alerts that arrive later.
 type Alert struct {
 	ID string
 	// Origin identifies the container, see [alert.Alert.Origin].
@@ -27,7 +27,7 @@ type Alert struct {
 	Texts []string
 }
 
-// NewLive returns the live part of a page with these alerts.
+// NewLive returns the live part of a page with the latest [MaxAlerts] of these alerts.
 func NewLive(alerts []alert.Alert) *Live {
 	live := &Live{Columns: []string{"Time", "Severity", "Container", "Capability", "Program", "Alert"}}
 	sorted := slices.SortedStableFunc(slices.Values(alerts), func(one, other alert.Alert) int { return other.Time.Compare(one.Time) })

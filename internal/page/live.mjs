@@ -1,7 +1,7 @@
 // The script of a page that capmon serve updates (docs/http-api.md, "Events"). It passes new values to page.mjs, and lists
 // the alerts in the form of page.html.
 
-/** The most alerts in the list (live.go). */
+/** The maximum number of alerts in the list (live.go). */
 const maxAlerts = 100;
 /** The longest time without an event in milliseconds. capmon serve sends one at least every 15 seconds. */
 const maxSilence = 40_000;
@@ -9,7 +9,7 @@ const maxSilence = 40_000;
 const retryDelay = 5_000;
 /** The shortest time between two announcements of alerts in milliseconds. */
 const announceInterval = 10_000;
-/** The largest number of characters of a text. Anyone can choose the names of containers. */
+/** The maximum number of characters of a text. Anyone can choose the names of containers. */
 const maxText = 1024;
 
 const live = document.getElementById("live");
@@ -17,7 +17,7 @@ const body = document.querySelector("#alerts tbody");
 const news = document.getElementById("alert-news");
 
 let source;
-/** When an event came last, and since when there is no connection. */
+/** When the last event arrived, and since when there is no connection. */
 let heard = Date.now();
 let since;
 /** The reason why capmon cannot read its data. */
@@ -84,19 +84,19 @@ function escaped(character) {
 	return character.length > 1 ? "\\U" + hex(8) : "\\u" + hex(4);
 }
 
-/** Returns a text of others in a form that is safe to display, as printable.Text does. */
+/** Returns a text that others chose in a form that is safe to display, as printable.Text does. */
 function safe(text) {
 	return shorten(text).replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]|\\/gu, escaped);
 }
 
-/** Is like safe, for a text that capmon has made safe. The backslashes stay. */
+/** Escapes like safe, but leaves backslashes: capmon has already escaped the text. */
 function safeLine(text) {
 	return shorten(text).replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]/gu, escaped);
 }
 
 const shorten = (text) => (text.length > maxText ? text.slice(0, maxText) + "…" : text);
 
-/** Returns the name of a container for people, as ContainerRef.Title does. */
+/** Returns the name by which a reader knows a container, as uses.ContainerRef.Title does. */
 function title(container) {
 	const short = container.id?.slice(0, 12);
 	if (container.unconfirmed && short) return short + "-unconfirmed";
@@ -132,7 +132,7 @@ function removeOne() {
 	most.at(-1).remove();
 }
 
-/** Alerts that came since the last update of the list, and those that were not announced. */
+/** Alerts that arrived after the last update of the list, those that were not announced, and when the last ones were. */
 let waiting = [];
 let unannounced = [];
 let announced = 0;
@@ -142,7 +142,7 @@ function add(alert) {
 	if (waiting.length === 1) setTimeout(list, 250);
 }
 
-/** Adds the waiting alerts to the list. A reconnected client gets alerts again that are in the list. */
+/** Adds the waiting alerts to the list. After a reconnection, alerts of the list arrive again. */
 function list() {
 	const known = new Set([...body.rows].map((row) => row.dataset.id));
 	for (const alert of waiting.splice(0)) {
@@ -156,6 +156,7 @@ function list() {
 	}
 }
 
+/** Announces the new alerts to screen readers. */
 function announce() {
 	if (unannounced.length === 0 || Date.now() - announced < announceInterval) return;
 	const count = unannounced.length === 1 ? "New alert" : `${unannounced.length} new alerts, the last one`;

@@ -18,7 +18,7 @@ type subject struct {
 	// hosts are the hosts that the recordings of the container are from.
 	hosts []string
 	row   overview.Row
-	// states has the letter of each capability that the container has to do with.
+	// states has the key of the state of each capability that the container has, used or tried to use.
 	states  map[capability.Capability]byte
 	details []Block
 }
@@ -259,10 +259,10 @@ func plural(n int, one, many string) string {
 	return many
 }
 
-// most pieces of advice at the top of the page.
+// mostAdvice is the maximum number of rows that the advice names.
 const mostAdvice = 3
 
-// advise sets the advice: what is grave about the first rows.
+// advise sets the advice: what is grave about the first rows, for rows that need attention.
 func (p *Page) advise(rows []overview.Row) {
 	p.AdviceTitle, p.Advice = "Fix first", []Advice{}
 	for i, r := range rows[:min(len(rows), mostAdvice)] {

@@ -1,9 +1,11 @@
 // Package page writes what capmon knows about containers as one HTML file: a matrix of containers and capabilities, and
 // the details of each container. The file needs no network and no other file.
 //
-// A [Page] is a plain value. The template page.html and the script page.mjs show the same value in the same form: the
-// template once, without a script, and the script whenever the reader sorts, filters or opens something. The script
-// reads the value as JSON.
+// A [Page] is a plain value. The template page.html makes the HTML of the value. The file also contains the value as
+// JSON. From this JSON, the script page.mjs shows the same form again when the reader sorts, filters or opens
+// something.
+//
+// The page of capmon serve has a [Live] part in addition. Its script live.mjs receives new values and alerts.
 package page
 
 import (
@@ -36,7 +38,8 @@ type Page struct {
 	// of them are NET_RAW and those that allow a process to escape from the container or to change the host.
 	Capabilities []string `json:"capabilities"`
 	Risky        int      `json:"risky"`
-	// Statuses and States explain the words and signs that occur in the page, the gravest and the strongest first.
+	// Statuses are the statuses that occur in the page, the gravest first. States are the states that occur in the
+	// cells, the strongest first.
 	Statuses []Status `json:"statuses"`
 	States   []State  `json:"states"`
 	// Views are the ways to group the containers. The first one is the default.
@@ -54,7 +57,7 @@ type Figure struct {
 	Label  string `json:"label"`
 }
 
-// Advice is a row of the first view and what is grave about it.
+// Advice names what is grave about a row. Row is the index of the row in the first view.
 type Advice struct {
 	Row  int    `json:"row"`
 	Text string `json:"text"`
@@ -63,11 +66,11 @@ type Advice struct {
 // Field is a column with facts about the containers.
 type Field struct {
 	Name string `json:"name"`
-	// Number: the values are numbers.
+	// Number reports whether the values are numbers.
 	Number bool `json:"number"`
 }
 
-// Value is the value of a field. Number is for sorting.
+// Value is the value of a field. Number is the value by which the script sorts a field of numbers.
 type Value struct {
 	Text   string
 	Number float64
@@ -79,33 +82,35 @@ type Row struct {
 	Key   string `json:"key"`
 	Title string `json:"title"`
 	// Status is an index into Page.Statuses.
-	Status int     `json:"status"`
+	Status int `json:"status"`
+	// Values has a value for each of Page.Fields.
 	Values []Value `json:"values"`
-	// Cells has a letter for each capability: the key of a [State], in upper case if the kernel also denied a check of
-	// the capability, or a blank.
+	// Cells has a letter for each of Page.Capabilities: the key of a [State], or a blank. An upper-case key means that
+	// the kernel also denied the capability.
 	Cells string `json:"cells"`
 	// Members are the positions of the row's containers in Page.Containers.
 	Members []int `json:"members"`
-	// own: the row is the row of its only container.
+	// own reports whether the row is the one of its only container. JSON has the position of the container in its
+	// place.
 	own bool
 }
 
-// View is one way to group the containers.
+// View is one way to group the containers. Links contain the name, and readers see the label.
 type View struct {
 	Name  string `json:"name"`
 	Label string `json:"label"`
 	Rows  []Row  `json:"rows"`
 }
 
-// Container is a row of its own, with its details.
+// Container is the row of one container, with its details.
 type Container struct {
 	Row
-	// Search has further words for the filter.
+	// Search has the words by which the filter finds the container in addition to the row's texts.
 	Search  string  `json:"search"`
 	Details []Block `json:"-"`
 }
 
-// Block is a part of the details. Kind decides which of the other fields it has.
+// Block is a part of the details. A [Kind] lists the fields that a block has in addition to its title.
 type Block struct {
 	Kind  Kind   `json:"kind"`
 	Title string `json:"title,omitempty"`
@@ -127,11 +132,11 @@ type Kind string
 
 // The kinds of blocks.
 const (
-	FactsBlock    Kind = "facts"
-	CautionsBlock Kind = "cautions" // items that a reader must know before relying on what follows
-	ListBlock     Kind = "list"
-	TableBlock    Kind = "table"
-	TimelineBlock Kind = "timeline" // Marks on an axis with Ticks
+	FactsBlock    Kind = "facts"    // Facts
+	CautionsBlock Kind = "cautions" // Items to read before what follows
+	ListBlock     Kind = "list"     // Items
+	TableBlock    Kind = "table"    // Columns and Rows
+	TimelineBlock Kind = "timeline" // Marks, Ticks and Lines
 	CodeBlock     Kind = "code"     // Lines to copy
 	SettingsBlock Kind = "settings" // For, with the most suitable target first
 )
@@ -157,7 +162,7 @@ type Tick struct {
 // Settings are the settings for one target.
 type Settings struct {
 	Target string `json:"target"`
-	// Refused is the reason why there are no settings; empty if there are.
+	// Refused is the reason why there are no settings; empty if there are some.
 	Refused Lines    `json:"refused,omitempty"`
 	Notes   []string `json:"notes,omitempty"`
 	Lines   Lines    `json:"lines,omitempty"`
@@ -211,10 +216,11 @@ func (p Page) ordered() []Container {
 // anchor returns the fragment of the address of a container.
 func anchor(key string) string { return "container=" + url.QueryEscape(key) }
 
-// Policy returns the Content-Security-Policy of the page: the browser runs only the page's script, applies only the
-// page's style sheet, and loads nothing.
+// Policy returns the Content-Security-Policy of a page without a [Live] part: the browser runs only the page's script,
+// applies only the page's style sheet, and loads nothing.
 func Policy() string { return policy(hash(scriptText)) }
 
+// policy returns the policy for scripts with these hashes.
 func policy(scripts string) string {
 	return fmt.Sprintf("default-src 'none'; script-src %s; style-src %s; base-uri 'none'; form-action 'none'", scripts, hash(styleText))
 }
@@ -228,7 +234,7 @@ func script(text string) template.HTML {
 	return template.HTML(`<script type="module">` + text + "</script>")
 }
 
-// JSON returns the value that the script of the page shows.
+// JSON returns the value that the script of the page shows. It does not contain Page.Live.
 func JSON(p Page) ([]byte, error) {
 	data, err := encode(p)
 	if err != nil {
@@ -237,7 +243,7 @@ func JSON(p Page) ([]byte, error) {
 	return json.Marshal(data)
 }
 
-// Write writes the page as HTML.
+// Write writes the page as HTML. If Page.Live is set, the page has the script live.mjs and the policy [LivePolicy].
 func Write(out io.Writer, p Page) error {
 	data, err := encode(p)
 	if err != nil {

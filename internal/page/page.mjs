@@ -1,5 +1,7 @@
 // The script of the page. It shows the value that the JSON in the page contains (page.go), in the form of page.html.
-// Everything that the reader chooses is in the fragment of the address, so a link shows the same.
+// Everything that the reader chooses is in the fragment of the address, so a link shows the same. The object "choice"
+// has the fields of the fragment: q, cap and state (the filter), by (the view), sort (the column, with "-" for
+// descending), container or row (what is open), and at (the capability to show there).
 //
 // To show another value, dispatch an event: document.dispatchEvent(new CustomEvent("capmon-data", { detail: value })).
 
@@ -13,13 +15,13 @@ const statesByKey = () => new Map(page.states.map((state) => [state.key, state])
 let page;
 /** What the reader chose: the fields of the fragment. */
 let choice = {};
-/** The lines of each view, by its name: the row of the matrix, and its element. */
+/** The lines of each view, by its name. A line has a row of the value (page.go) and its element. */
 let lines = new Map();
 /** The lines in the matrix, in their present order. */
 let present = [];
 /** The cell of the matrix that Tab reaches. */
-let current;
-/** What the dialog shows. */
+let tabStop;
+/** What the dialog shows: the key of a container or row, the value, and the capability. */
 let inDialog = {};
 /** The target of the settings that the reader chose last. */
 let target;
@@ -98,7 +100,7 @@ function capabilityCells(row) {
 	});
 }
 
-/** Returns the lines of the view. The first view has the rows that the page came with, if they are given. */
+/** Returns the lines of the current view. elements are the rows in the HTML, if the lines should use them. */
 function viewLines(elements) {
 	const { name, rows } = view();
 	if (!lines.has(name)) {
@@ -112,6 +114,7 @@ function viewLines(elements) {
 	return lines.get(name);
 }
 
+/** Returns the text that the filter searches, in lower case. */
 const haystack = (line) => (line.text ??= [
 	line.row.title, page.statuses[line.row.status].name, ...line.row.values.map(text),
 	...line.row.members.flatMap((member) => [page.containers[member].title, page.containers[member].search]),
@@ -185,16 +188,19 @@ function showMatrix() {
 		else heading.removeAttribute("aria-sort");
 	}
 	byId("count").textContent = shown === all.length ? `${all.length} rows` : `${shown} of ${all.length} rows`;
-	if (!current?.isConnected || current.closest("tr").hidden) reach(headings()[0]);
+	if (!tabStop?.isConnected || tabStop.closest("tr").hidden) setTabStop(headings()[0]);
 }
+
+/** Returns the names of the columns before the capabilities. */
+const factNames = () => ["Container", "Status", ...page.fields.map((field) => field.name)];
+const columnNames = () => [...factNames(), ...page.capabilities];
 
 const headings = () => [...byId("grid").querySelector("thead tr").cells];
 
 /** Replaces the headings by buttons that sort. */
 function showHeadings() {
-	const names = ["Container", "Status", ...page.fields.map((field) => field.name), ...page.capabilities];
-	const first = 2 + page.fields.length;
-	byId("grid").querySelector("thead tr").replaceChildren(...names.map((name, i) => {
+	const first = factNames().length;
+	byId("grid").querySelector("thead tr").replaceChildren(...columnNames().map((name, i) => {
 		const risky = i >= first && i - first < page.risky;
 		const kind = i >= first ? "c" + (risky ? " risky" : "") : page.fields[i - 2]?.number && "n";
 		return h("th", { scope: "col", class: kind }, h("button", { type: "button", tabindex: -1 }, i >= first ? h("span", {}, name) : name));
@@ -206,9 +212,9 @@ function showHeadings() {
 const focusable = (cell) => cell.querySelector("a, button") ?? cell;
 
 /** Makes a cell the one that Tab reaches. */
-function reach(cell) {
-	if (current) focusable(current).tabIndex = -1;
-	current = cell;
+function setTabStop(cell) {
+	if (tabStop) focusable(tabStop).tabIndex = -1;
+	tabStop = cell;
 	focusable(cell).tabIndex = 0;
 }
 
@@ -217,9 +223,9 @@ const visibleRows = () => [...byId("grid").querySelectorAll("tr")].filter((row) 
 
 function moveTo(event) {
 	const rows = visibleRows();
-	const row = rows.indexOf(current.closest("tr"));
-	const column = current.cellIndex;
-	const last = current.closest("tr").cells.length - 1;
+	const row = rows.indexOf(tabStop.closest("tr"));
+	const column = tabStop.cellIndex;
+	const last = tabStop.closest("tr").cells.length - 1;
 	const jump = 10;
 	const [r, c] = {
 		ArrowUp: [row - 1, column], ArrowDown: [row + 1, column], ArrowLeft: [row, column - 1], ArrowRight: [row, column + 1],
@@ -236,7 +242,7 @@ function onGridKey(event) {
 	const cell = moveTo(event);
 	if (cell) {
 		event.preventDefault();
-		reach(cell);
+		setTabStop(cell);
 		focusable(cell).focus();
 		cell.scrollIntoView({ block: "nearest", inline: "nearest" });
 	} else if (event.key === "Enter" && event.target.tagName === "TD") {
@@ -248,7 +254,7 @@ function onGridKey(event) {
 function openCell(cell) {
 	const line = viewLines().find((line) => line.element === cell.closest("tr"));
 	if (!line) return;
-	const capability = page.capabilities[cell.cellIndex - 2 - page.fields.length];
+	const capability = page.capabilities[cell.cellIndex - factNames().length];
 	choose({ ...opening(line.row), at: capability }, true);
 }
 
@@ -256,7 +262,7 @@ function onGridClick(event) {
 	const cell = event.target.closest("th, td");
 	if (!cell || getSelection().toString()) return;
 	if (event.target.closest("a")) return;
-	reach(cell);
+	setTabStop(cell);
 	focusable(cell).focus();
 	if (cell.closest("thead")) sortBy(cell.textContent);
 	else if (cell.tagName === "TD") openCell(cell);
@@ -382,17 +388,16 @@ function showDialog() {
 
 /** Returns a table of the containers of a row. */
 function members(row) {
-	const columns = ["Container", "Status", ...page.fields.map((field) => field.name)];
 	const rows = row.members.map(rowOf);
-	return table("Containers", columns, rows.map((member) => [
+	return table("Containers", factNames(), rows.map((member) => [
 		h("a", { href: "#" + fragment(opening(member)) }, member.title),
 		page.statuses[member.status].name, ...member.values.map(text),
 	]));
 }
 
-const leave = () => choose({ container: "", row: "", at: "" }, true);
+const closeDetails = () => choose({ container: "", row: "", at: "" }, true);
 
-// ---- Everything
+// ---- The page as a whole
 
 function showControls() {
 	const values = { q: choice.q ?? "", cap: choice.cap ?? "", state: choice.state ?? "", by: view().name };
@@ -416,9 +421,8 @@ function show() {
 	showDialog();
 }
 
-/** Shows another value in place of the present one. The choice and the focus stay. */
+/** Shows another value in place of the present one. What the reader chose stays. */
 function render(value) {
-	const focus = focusedPlace();
 	page = value;
 	lines = new Map();
 	present = [];
@@ -440,23 +444,11 @@ function render(value) {
 	showHeadings();
 	fillControls();
 	show();
-	const again = focus && viewLines().find((line) => line.row.key === focus.key)?.element.cells[focus.column];
-	if (again) {
-		reach(again);
-		focusable(again).focus();
-	}
 }
 
-/** Returns the row and the column of the cell with the focus. */
-function focusedPlace() {
-	if (!byId("grid").contains(document.activeElement)) return undefined;
-	const line = viewLines().find((line) => line.element === current.closest("tr"));
-	return line && { key: line.row.key, column: current.cellIndex };
-}
+// ---- New values, while someone reads
 
-// ---- Another value in place of the present one, while someone reads
-
-/** Returns a function that finds an element again after the page has shown another value. */
+/** Returns a function that finds the element again, or the one in its place, after the page has shown another value. */
 function placeOf(element) {
 	const cell = element.closest("#grid th, #grid td");
 	const region = element.closest("#dialog-body, #advice");
@@ -476,16 +468,14 @@ function placeOf(element) {
 	return () => element;
 }
 
-const columnNames = () => ["Container", "Status", ...page.fields.map((field) => field.name), ...page.capabilities];
-
 /** Shows another value. What the reader chose, the focus and the scroll positions stay. */
 function replace(value) {
 	const focus = placeOf(document.activeElement);
 	const inGrid = byId("grid").contains(document.activeElement);
-	const reached = placeOf(current);
+	const reached = placeOf(tabStop);
 	const scrolled = [document.documentElement, byId("grid"), byId("dialog")].map((element) => ({ element, left: element.scrollLeft, top: element.scrollTop }));
 	render(value);
-	reach(reached());
+	setTabStop(reached());
 	if (!document.activeElement || document.activeElement === document.body || byId("dialog").open) {
 		const element = focus();
 		(inGrid ? focusable(element) : element)?.focus({ preventScroll: true });
@@ -519,17 +509,17 @@ function showTheme() {
 function switchTheme() {
 	const theme = dark() ? "light" : "dark";
 	document.documentElement.dataset.theme = theme;
-	remember(theme);
+	storeTheme(theme);
 	showTheme();
 }
 
-function remember(theme) {
+function storeTheme(theme) {
 	try {
 		localStorage.setItem("capmon-theme", theme);
 	} catch { /* a page in a frame may have no storage */ }
 }
 
-function remembered() {
+function storedTheme() {
 	try {
 		return localStorage.getItem("capmon-theme") ?? "";
 	} catch {
@@ -539,7 +529,7 @@ function remembered() {
 
 function start() {
 	document.documentElement.classList.add("js");
-	if (["dark", "light"].includes(remembered())) document.documentElement.dataset.theme = remembered();
+	if (["dark", "light"].includes(storedTheme())) document.documentElement.dataset.theme = storedTheme();
 	page = JSON.parse(byId("data").textContent);
 	const grid = byId("grid");
 	grid.removeAttribute("tabindex"); // the cells in it have the focus
@@ -550,7 +540,7 @@ function start() {
 	showTheme();
 	showHeadings();
 	fillControls();
-	viewLinesOfPage();
+	useRowsOfHTML();
 	show();
 
 	byId("controls").addEventListener("submit", (event) => event.preventDefault());
@@ -563,16 +553,16 @@ function start() {
 	grid.addEventListener("click", onGridClick);
 	grid.addEventListener("focusin", (event) => {
 		const cell = event.target.closest("th, td");
-		if (cell && cell !== current) reach(cell);
+		if (cell && cell !== tabStop) setTabStop(cell);
 	});
 	addEventListener("click", onLinkClick);
-	byId("close").addEventListener("click", leave);
+	byId("close").addEventListener("click", closeDetails);
 	byId("dialog").addEventListener("cancel", (event) => {
 		event.preventDefault();
-		leave();
+		closeDetails();
 	});
 	byId("dialog").addEventListener("close", () => { // a browser may close the dialog by itself
-		if (!byId("dialog").open && (choice.container || choice.row)) leave();
+		if (!byId("dialog").open && (choice.container || choice.row)) closeDetails();
 	});
 	addEventListener("hashchange", show);
 	addEventListener("beforeprint", fillDetails);
@@ -587,8 +577,8 @@ function start() {
 	document.addEventListener("capmon-data", (event) => replace(event.detail));
 }
 
-/** Takes the rows of the first view from the HTML. */
-function viewLinesOfPage() {
+/** Uses the rows in the HTML as the lines of the first view. */
+function useRowsOfHTML() {
 	choice = {};
 	viewLines([...body().rows]);
 }

@@ -411,9 +411,9 @@ func TestTheGravestContainersComeFirst(t *testing.T) {
 	}
 }
 
-// The script and the style sheet know what this package defines.
-func TestScriptAndStyleFitThePackage(t *testing.T) {
-	script, style := read(t, "page.mjs"), read(t, "page.css")
+// The scripts and the style sheet know what this package defines.
+func TestScriptsAndStyleFitThePackage(t *testing.T) {
+	script, live, style := read(t, "page.mjs"), read(t, "live.mjs"), read(t, "page.css")
 	for _, s := range page.States() {
 		if !strings.Contains(style, ".s"+s.Key+"::before") || !regexp.MustCompile(`\.matrix [^{]*\.s`+s.Key+`\b[^{]*\{[^}]*background-color`).MatchString(style) {
 			t.Errorf("the style sheet lacks a sign or a color of %s", s.Name)
@@ -424,10 +424,18 @@ func TestScriptAndStyleFitThePackage(t *testing.T) {
 			t.Errorf("the script has no case for blocks of the kind %s", kind)
 		}
 	}
-	for _, text := range []string{"</script", "<!--", "innerHTML", "eval("} {
-		if strings.Contains(script, text) {
-			t.Errorf("the script contains %s", text)
+	for name, script := range map[string]string{"page.mjs": script, "live.mjs": live} {
+		for _, text := range []string{"</script", "<!--", "innerHTML", "eval("} {
+			if strings.Contains(script, text) {
+				t.Errorf("%s contains %s", name, text)
+			}
 		}
+	}
+	if want := fmt.Sprintf("\nconst manyRows = %d;\n", page.ManyRows); !strings.Contains(script, want) {
+		t.Errorf("page.mjs lacks %q", want)
+	}
+	if want := fmt.Sprintf("\nconst maxAlerts = %d;\n", page.MaxAlerts); !strings.Contains(live, want) {
+		t.Errorf("live.mjs lacks %q", want)
 	}
 	if strings.Contains(style, "</style") || strings.Contains(style, "url(") {
 		t.Error("the style sheet contains </style or url(")

@@ -11,15 +11,15 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// moreDenials is a note about all pages that show denials.
+// moreDenials is a note on all pages that show denials.
 const moreDenials = "There may be more denials: Docker's seccomp profile denies some system calls before the kernel checks a capability."
 
 // Options are the options of pages.
 type Options struct {
-	// Version is the version of capmon, Time the time at which the page is made.
+	// Version is the version of capmon. Time is when the page is made; [OfAudit] uses the time of the audit.
 	Version string
 	Time    time.Time
-	// AnyStart adds settings for containers whose start capmon did not see.
+	// AnyStart adds settings for containers whose start capmon did not see. [OfAudit] uses the thresholds of the audit.
 	AnyStart bool
 	// Evidence describes where the facts on the page come from. [OfDiff] shows it for the later profile, and Before for
 	// the earlier one. [OfAudit] shows the evidence of the audit.
@@ -66,7 +66,8 @@ func made(version string, t time.Time) string {
 	return fmt.Sprintf("Made by capmon %s, %s", name(version), t.UTC().Format("2006-01-02 15:04 MST"))
 }
 
-// statesOf returns what the container has to do with each capability. s is nil if capmon did not observe the container.
+// statesOf returns the key of the state of each capability that a container has, used or tried to use. s is nil if
+// capmon did not observe the container.
 func statesOf(s *profile.Summary, row overview.Row) map[capability.Capability]byte {
 	states := make(map[capability.Capability]byte)
 	set := func(all capability.Set, key byte) {
@@ -97,9 +98,10 @@ func statesOf(s *profile.Summary, row overview.Row) map[capability.Capability]by
 	return states
 }
 
-// needs are the members of a list by how sure capmon is of them.
+// needs are the members of a list by state.
 type needs struct{ proved, unsure, soft, used capability.Set }
 
+// listed returns the members of the list of a container. If two sets have a capability, the first one is its state.
 func listed(s profile.Summary) needs {
 	list, observed := s.List(), s.Needs()
 	n := needs{unsure: list.Minus(observed)} // from a proof

@@ -12,7 +12,8 @@ import (
 // settingsWriter writes the settings of the containers of a page.
 type settingsWriter struct {
 	targets []settings.Target
-	// replicas has the replicas of each container, for each target.
+	// replicas has a map for each of targets. Its keys are the labels of containers. A value has the containers that
+	// have their settings in common with this one.
 	replicas []map[string][]settings.LabeledContainer
 }
 

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// State is what a cell of the matrix shows: what a container has to do with a capability.
+// State is what a cell of the matrix shows about a capability of a container, for example that the container used it.
 type State struct {
-	// Key is a lower-case letter.
+	// Key is a lower-case letter. The style sheet has a class for each key: s and the letter.
 	Key string `json:"key"`
-	// Name is the text of the cell. The style sheet shows it as a sign and a color.
+	// Name is the text of the cell. The style sheet shows a sign and a color in its place.
 	Name    string `json:"name"`
 	Meaning string `json:"meaning"`
 }
@@ -39,8 +39,8 @@ const (
 	none = ' '
 )
 
-// states are all states. If containers of one row have different states, the first one in this order counts: a row
-// needs what one of its containers needs.
+// states are all states, the strongest first. If the containers of a row have different states, the row has the
+// strongest: a row needs what one of its containers needs.
 var states = []State{
 	{string(isNew), "new", "needed or denied now, and not used before"},
 	{string(newUnsure), "perhaps new", "not seen before, but the earlier observation is not sufficient to say that it is new"},
@@ -55,24 +55,39 @@ var states = []State{
 	{string(spared), "spared", "used, but not needed: other capabilities on the list are sufficient"},
 	{string(notSeen), "not seen", "granted, and capmon saw no use, but the observation is not sufficient to say that it is unused"},
 	{string(unobserved), "not observed", "granted, and capmon does not know the uses"},
-	{string(unused), "unused", "granted, and not used or proved unneeded: remove it"},
+	{string(unused), "unused", "granted, and either not used or proved to be unneeded: remove it"},
 	{string(waived), "waived", "granted, and an operator accepted that it may be unused"},
 	{string(denied), "denied", "not granted: the container tried to use it, and the kernel denied it"},
 	{string(grantOnly), "granted", "granted in one of the profiles, without a change of what is needed"},
 }
 
-// deniedToo is the name of the mark for an upper-case key.
+// deniedToo follows the name of a state if the key is in upper case.
 const deniedToo = ", also denied"
 
-func stateOf(key byte) (State, bool) {
+// rank returns the position of a key in states; len(states) for none.
+func rank(key byte) int {
 	i := slices.IndexFunc(states, func(s State) bool { return s.Key == strings.ToLower(string(key)) })
 	if i < 0 {
-		return State{}, false
+		return len(states)
 	}
-	return states[i], true
+	return i
 }
 
-// occurring returns the states that occur in the containers.
+// stateName returns the text of a cell; "" for none.
+func stateName(key byte) string {
+	i := rank(key)
+	switch {
+	case i == len(states):
+		return ""
+	case isUpper(key):
+		return states[i].Name + deniedToo
+	}
+	return states[i].Name
+}
+
+func isUpper(key byte) bool { return 'A' <= key && key <= 'Z' }
+
+// occurring returns the states that the cells of the containers have.
 func occurring(containers []Container) []State {
 	var cells strings.Builder
 	for _, c := range containers {
@@ -102,14 +117,7 @@ func joinCells(containers []Container, members []int) string {
 }
 
 func joinCell(one, other byte) byte {
-	rank := func(key byte) int {
-		i := slices.IndexFunc(states, func(s State) bool { return s.Key == strings.ToLower(string(key)) })
-		if i < 0 {
-			return len(states)
-		}
-		return i
-	}
-	isDenied := func(key byte) bool { return key == denied || 'A' <= key && key <= 'Z' }
+	isDenied := func(key byte) bool { return key == denied || isUpper(key) }
 	first := one
 	if rank(other) < rank(one) {
 		first = other
@@ -124,14 +132,14 @@ func joinCell(one, other byte) byte {
 func cellsHTML(cells string) template.HTML {
 	var text strings.Builder
 	for _, key := range []byte(cells) {
-		state, ok := stateOf(key)
-		if !ok {
+		name := stateName(key)
+		if name == "" {
 			text.WriteString("<td>")
 			continue
 		}
-		class, name := "s"+state.Key, state.Name
-		if key != state.Key[0] {
-			class, name = class+" also", name+deniedToo
+		class := "s" + strings.ToLower(string(key))
+		if isUpper(key) {
+			class += " also"
 		}
 		text.WriteString(`<td class="` + class + `">` + name)
 	}

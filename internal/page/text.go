@@ -10,7 +10,7 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// The largest sizes of texts in bytes. Anyone can choose the names of containers, and write a profile.
+// The maximum sizes of texts in bytes. Anyone can choose the names of containers, and write a profile.
 const (
 	maxName    = 256
 	maxText    = 1 << 10
@@ -19,7 +19,7 @@ const (
 	maxKey     = 80
 )
 
-// name returns a text of others in a form that is safe to display.
+// name returns a text that others chose, such as a name, in a form that is safe to display.
 func name(s string) string {
 	if len(s) <= maxName {
 		return shorten(printable.Text(s), 2*maxName)

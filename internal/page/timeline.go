@@ -13,7 +13,7 @@ import (
 )
 
 // axis maps the time since the beginning to a percentage of the width. It is logarithmic, because most capabilities are
-// first used soon after the start.
+// first used soon after the start. It is almost linear below unit.
 type axis struct{ length, unit time.Duration }
 
 func newAxis(length time.Duration) axis {
@@ -72,7 +72,7 @@ func timeline(s profile.Summary) []Block {
 		block.Marks = append(block.Marks, Mark{l.name, "after " + overview.Duration(l.first), percent(axis.at(l.first)), percent(axis.at(l.last))})
 	}
 	latest := lanes[len(lanes)-1]
-	block.Lines = Lines{fmt.Sprintf("The latest new capability was %s, %s after capmon began to watch. Nothing new came in the %s after that.",
+	block.Lines = Lines{fmt.Sprintf("The last capability to be used for the first time was %s, %s after capmon began to observe. There was no new one in the %s after that.",
 		latest.name, overview.Duration(latest.first), overview.Duration(length-latest.first))}
 	return []Block{block}
 }

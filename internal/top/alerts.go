@@ -41,7 +41,7 @@ func (l *alertLog) since(now time.Time) time.Time {
 	return since
 }
 
-// add adds the result of a read. It returns false if nothing has changed.
+// add adds the result of a read. It reports whether there are new alerts.
 func (l *alertLog) add(alerts []alert.Alert, err error) bool {
 	l.err = err
 	if status := (*statusError)(nil); errors.As(err, &status) {
@@ -71,13 +71,13 @@ func (l *alertLog) add(alerts []alert.Alert, err error) bool {
 		}
 	}
 	if added {
-		l.bound()
+		l.trim()
 	}
 	return added
 }
 
-// bound sorts the alerts, and forgets the oldest ones.
-func (l *alertLog) bound() {
+// trim sorts the alerts, and removes the oldest ones beyond maxAlerts.
+func (l *alertLog) trim() {
 	slices.SortStableFunc(l.alerts, func(one, other alert.Alert) int { return one.Time.Compare(other.Time) })
 	more := len(l.alerts) - maxAlerts
 	if more <= 0 {
@@ -95,28 +95,28 @@ func (l *alertLog) bound() {
 // alertLines returns the alerts, the latest first.
 func (m *model) alertLines() []string {
 	var lines []string
-	say := func(text string, paint style) {
+	add := func(text string, paint style) {
 		for _, line := range wrap(text, m.width, "  ") {
 			lines = append(lines, paint.Render(line))
 		}
 	}
 	switch {
 	case m.alerts.none:
-		say(ErrNoAlerts.Error(), m.styles.plain)
+		add(ErrNoAlerts.Error(), m.styles.plain)
 	case !m.snapshot.RulesApply && m.snapshot.Hook != "":
-		say("capmon serve runs without --rules: only losses raise alerts", m.styles.plain)
+		add("capmon serve runs without --rules: only losses raise alerts", m.styles.plain)
 	}
 	if m.alerts.err != nil {
-		say("cannot read the alerts: "+safe(m.alerts.err.Error()), m.styles.bad)
+		add("cannot read the alerts: "+safe(m.alerts.err.Error()), m.styles.bad)
 	}
 	if len(m.alerts.alerts) == 0 && !m.alerts.none {
-		say("no alerts in the last "+spanText(alertSpans[m.alerts.span])+"; capmon db alerts lists earlier ones", m.styles.plain)
+		add("no alerts in the last "+spanText(alertSpans[m.alerts.span])+"; capmon db alerts lists earlier ones", m.styles.plain)
 	}
 	for _, one := range slices.Backward(m.alerts.alerts) {
 		at := one.Time.Local().Format(time.DateTime)
 		head := strings.Join([]string{at, severitySigns[one.Severity] + " " + safe(string(one.Severity)), safe(one.Rule), titleOf(one)}, "  ")
 		lines = append(lines, m.styles.severity(one.Severity).Render(cutEnd(head, m.width)))
-		for _, line := range wrap(steady(bound(one.Summary)), m.width-2, "") {
+		for _, line := range wrap(escape(bound(one.Summary)), m.width-2, "") {
 			lines = append(lines, "  "+line)
 		}
 	}

@@ -23,7 +23,7 @@ import (
 const (
 	// requestTimeout is the time limit of a request to capmon serve.
 	requestTimeout = 10 * time.Second
-	// maxBody is the maximum size of a response.
+	// maxBody is the maximum size of a response in bytes.
 	maxBody = 64 << 20
 )
 
@@ -107,15 +107,15 @@ func (d *DaemonSource) Alerts(ctx context.Context, since time.Time) (alerts []al
 	return alerts, err
 }
 
-// statusError is a response of capmon serve that is an error.
+// statusError is an error that capmon serve sends as a response.
 type statusError struct {
 	code   int
 	detail string
 }
 
-func (e *statusError) Error() string { return "capmon serve answers: " + e.detail }
+func (e *statusError) Error() string { return "capmon serve reports an error: " + e.detail }
 
-// get sends a request to an endpoint and reads the JSON of the response.
+// get sends a request to an endpoint, and reads the JSON of the response into value.
 func (d *DaemonSource) get(ctx context.Context, endpoint string, query url.Values, value any) (http.Header, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://capmon/api/v1/"+endpoint+"?"+query.Encode(), http.NoBody)
 	if err != nil {
@@ -143,7 +143,8 @@ func (d *DaemonSource) get(ctx context.Context, endpoint string, query url.Value
 	return response.Header, nil
 }
 
-// cause returns an error of the HTTP client without the URL, which has no meaning for a unix socket.
+// cause returns the cause of an error of the HTTP client. The URL and the address in the error mean nothing for a unix
+// socket.
 func cause(err error) error {
 	var of *url.Error
 	if errors.As(err, &of) {

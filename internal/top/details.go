@@ -50,13 +50,13 @@ func (m *model) detailLines() []string {
 	p.title(m.open)
 	switch {
 	case m.detailsErr != nil:
-		p.say(m.styles.bad, "", "cannot read the details: "+safe(m.detailsErr.Error()))
+		p.add(m.styles.bad, "", "cannot read the details: "+safe(m.detailsErr.Error()))
 		if m.details == nil {
 			return p.lines
 		}
-		p.say(m.styles.bad, "", "these are the last details that capmon could read:")
+		p.add(m.styles.bad, "", "these are the last details that capmon could read:")
 	case m.details == nil:
-		p.say(m.styles.plain, "", "reading…")
+		p.add(m.styles.plain, "", "reading…")
 		return p.lines
 	}
 	p.list(*m.details)
@@ -73,8 +73,8 @@ type detailsPrinter struct {
 	lines  []string
 }
 
-// say adds a text that may need several lines. Further lines begin with the indent.
-func (p *detailsPrinter) say(paint style, indent, text string) {
+// add adds a text that may need several lines. Further lines begin with the indent.
+func (p *detailsPrinter) add(paint style, indent, text string) {
 	for _, line := range wrap(text, p.width, indent) {
 		p.lines = append(p.lines, paint.Render(line))
 	}
@@ -88,7 +88,7 @@ func (p *detailsPrinter) title(r *row) {
 	if !r.Running {
 		parts = append(parts, "ended")
 	}
-	p.say(p.styles.bold, "  ", strings.Join(parts, "  "))
+	p.add(p.styles.bold, "  ", strings.Join(parts, "  "))
 }
 
 // list adds what was observed, and the list as options of docker run.
@@ -98,7 +98,7 @@ func (p *detailsPrinter) list(d Details) {
 	if s.Lost > 0 {
 		observed += fmt.Sprintf(", %d LOST", s.Lost)
 	}
-	p.say(p.styles.plain, "  ", observed)
+	p.add(p.styles.plain, "  ", observed)
 	if !s.Started {
 		return
 	}
@@ -107,13 +107,13 @@ func (p *detailsPrinter) list(d Details) {
 		line = "START NOT SEEN: " + line
 	}
 	p.lines = append(p.lines, "")
-	p.say(p.styles.bold, "  ", line)
+	p.add(p.styles.bold, "  ", line)
 }
 
 // cautions adds all cautions about the list.
 func (p *detailsPrinter) cautions(cautions []string) {
 	for _, caution := range cautions {
-		p.say(p.styles.note, "  ", "note: "+steady(bound(caution)))
+		p.add(p.styles.note, "  ", "note: "+escape(bound(caution)))
 	}
 }
 
@@ -146,7 +146,7 @@ func (p *detailsPrinter) capabilities(s profile.Summary) {
 		p.capability(of, c, nil)
 	}
 	if row.Granted == nil {
-		p.say(p.styles.bad, "  ", "capmon does not know which capabilities are granted, so it does not know which are unused")
+		p.add(p.styles.bad, "  ", "capmon does not know which capabilities are granted, so it does not know which are unused")
 	}
 }
 
@@ -164,13 +164,13 @@ func (p *detailsPrinter) capability(of state, c capability.Capability, uses []pr
 		}
 		line += fmt.Sprintf("  %s, last %s ago", count(int(total), "check", "checks"), age(last, p.now))
 	}
-	p.say(of.paint(p.styles), "  ", line)
+	p.add(of.paint(p.styles), "  ", line)
 	slices.SortStableFunc(uses, func(one, other profile.UsePattern) int { return cmp.Compare(other.Count, one.Count) })
 	for i, use := range uses {
 		if i == usesShown {
-			p.say(p.styles.plain, "      ", fmt.Sprintf("    and %d other patterns of use: capmon report --all lists them", len(uses)-i))
+			p.add(p.styles.plain, "      ", fmt.Sprintf("    and %d other patterns of use: capmon report --all lists them", len(uses)-i))
 			break
 		}
-		p.say(p.styles.plain, "      ", fmt.Sprintf("    %d×  %s", use.Count, steady(bound(report.Describe(use)))))
+		p.add(p.styles.plain, "      ", fmt.Sprintf("    %d×  %s", use.Count, escape(bound(report.Describe(use)))))
 	}
 }

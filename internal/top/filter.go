@@ -15,14 +15,16 @@ type filter []term
 type term struct {
 	text         string
 	capabilities capability.Set
-	sets         func(*row) capability.Set // nil for a text
+	setOf        func(*row) capability.Set // nil for a text
 }
 
-// fields are the keys of terms with a capability.
-var fields = []struct {
-	key string
-	set func(*row) capability.Set
-}{
+// field is a key of terms with a capability, such as unused in unused:NET_RAW.
+type field struct {
+	key   string
+	setOf func(*row) capability.Set
+}
+
+var fields = []field{
 	{"cap", func(r *row) capability.Set { return r.granted().Union(r.Used).Union(r.Denied) }},
 	{"granted", (*row).granted},
 	{"used", func(r *row) capability.Set { return r.Used }},
@@ -31,18 +33,14 @@ var fields = []struct {
 }
 
 // parseFilter reads a filter: words that are separated by spaces. A word such as unused:NET_RAW selects by capability;
-// the beginning of a name is sufficient. Any other word selects the containers whose name, image or ID contains it.
+// the beginning of a name is sufficient. Any other word selects the containers whose name or image contains it, or
+// whose ID begins with it.
 func parseFilter(s string) (filter, error) {
 	var f filter
 	for _, word := range strings.Fields(s) {
 		key, name, ok := strings.Cut(word, ":")
-		at := slices.IndexFunc(fields, func(f struct {
-			key string
-			set func(*row) capability.Set
-		}) bool {
-			return f.key == strings.ToLower(key)
-		})
-		if !ok || at < 0 { // also names of images have colons
+		at := slices.IndexFunc(fields, func(f field) bool { return f.key == strings.ToLower(key) })
+		if !ok || at < 0 { // names of images have colons as well
 			f = append(f, term{text: strings.ToLower(word)})
 			continue
 		}
@@ -50,12 +48,12 @@ func parseFilter(s string) (filter, error) {
 		if named.Empty() {
 			return nil, fmt.Errorf("no capability begins with %q: use a name such as %s:NET_RAW", name, strings.ToLower(key))
 		}
-		f = append(f, term{capabilities: named, sets: fields[at].set})
+		f = append(f, term{capabilities: named, setOf: fields[at].setOf})
 	}
 	return f, nil
 }
 
-// beginningWith returns the capabilities whose names begin with a prefix, or only the one with this name.
+// beginningWith returns the capability with this name or, if there is none, the capabilities whose names begin with it.
 func beginningWith(prefix string) (set capability.Set) {
 	if c, err := capability.Parse(prefix); err == nil {
 		return capability.Of(c)
@@ -74,8 +72,8 @@ func (f filter) matches(r *row) bool {
 }
 
 func (t term) matches(r *row) bool {
-	if t.sets != nil {
-		return !t.sets(r).Intersect(t.capabilities).Empty()
+	if t.setOf != nil {
+		return !t.setOf(r).Intersect(t.capabilities).Empty()
 	}
 	return strings.Contains(strings.ToLower(r.Title), t.text) || strings.Contains(strings.ToLower(r.Image), t.text) ||
 		strings.HasPrefix(r.ID, t.text)

@@ -48,7 +48,7 @@ func newKeyMap() keyMap {
 	return m
 }
 
-// all returns the keys but those that sort, in the order of the help.
+// all returns the keys except those that sort, in the order of the help.
 func (m keyMap) all() []key.Binding {
 	return []key.Binding{
 		m.up, m.down, m.pageUp, m.pageDown, m.first, m.last, m.open, m.back, m.copy, m.copyUnseen, m.filter, m.ended, m.alerts,

@@ -68,8 +68,11 @@ func (p *plainPrinter) step(ctx context.Context) error {
 			p.print("", text)
 		}
 	}
-	for _, r := range p.model.table.shown {
-		p.printRow(before[r.key], r)
+	filter := p.model.table.filter
+	for _, r := range p.model.table.rows {
+		if old := before[r.key]; filter.matches(r) || old != nil && filter.matches(old) { // the change may end the match
+			p.printRow(old, r)
+		}
 	}
 	p.printGone(before)
 	p.began = true
@@ -174,7 +177,7 @@ func (p *plainPrinter) printAlerts(ctx context.Context) {
 		id := one.Container().ID
 		shown := slices.ContainsFunc(p.model.table.shown, func(r *row) bool { return r.ID == id })
 		if !known[one.ID] && (id == "" || shown) {
-			p.print("ALERT", fmt.Sprintf("%s  %s  %s", one.Severity, printable.Word(bound(one.Rule)), steady(bound(one.Summary))))
+			p.print("ALERT", fmt.Sprintf("%s  %s  %s", one.Severity, printable.Word(bound(one.Rule)), escape(bound(one.Summary))))
 		}
 	}
 }

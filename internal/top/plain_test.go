@@ -122,6 +122,11 @@ func TestPlainFilter(t *testing.T) {
 	if got := s.next(t); strings.Contains(got, "raw-socket") || !strings.Contains(got, "capmon-loss") {
 		t.Errorf("printed %s", got)
 	}
+	web := &s.source.snapshot.Containers.Containers[1]
+	web.Used, web.Unused = web.Used.With(capability.NetRaw), web.Unused.Without(capability.NetRaw)
+	if got := s.next(t); !strings.HasPrefix(got, "web-10  used NET_RAW; now 2 used") {
+		t.Errorf("a change after which the filter no longer selects the container: %q", got)
+	}
 }
 
 func TestPlainOnce(t *testing.T) {

@@ -41,11 +41,11 @@ func (p *prompt) update(msg tea.Msg) bool {
 
 func (p *prompt) insert(text string) {
 	for _, r := range text {
-		if (r >= ' ' && r <= '~' || isSteady(r)) && len(p.text) < maxFilter {
+		if (r >= ' ' && r <= '~' || isPortable(r)) && len(p.text) < maxFilter {
 			p.text += string(r)
 		}
 	}
-	p.text = steady(p.text)
+	p.text = escape(p.text)
 }
 
 // view returns the line and the column of the cursor. It shows the end of a text that is too long.

@@ -22,7 +22,7 @@ const (
 	maxEndedRuns = 1000
 )
 
-// RecordingSource records by itself, as capmon profile does.
+// RecordingSource is a recording of this process, as capmon profile makes one.
 type RecordingSource struct {
 	observer *observe.Observer
 	engine   string
@@ -31,7 +31,8 @@ type RecordingSource struct {
 	done     sync.WaitGroup
 }
 
-// Record starts a recording. The caller closes the result.
+// Record starts a recording, and waits up to 10 seconds for the engine to report the running containers. The recording
+// does not end with ctx: close it after use. It keeps its data in memory instead of in options.Storage.
 func Record(ctx context.Context, options observe.Options) (*RecordingSource, error) {
 	r := &RecordingSource{ended: &endedRuns{}}
 	if options.Engine != nil {
@@ -85,11 +86,11 @@ func (r *RecordingSource) Details(_ context.Context, c api.Container) (Details, 
 	if err != nil {
 		return Details{}, err
 	}
-	ended, forgotten := r.ended.profile()
+	ended, discarded := r.ended.profile()
 	var cautions []string
-	if forgotten > 0 {
-		cautions = append(cautions, fmt.Sprintf("capmon top keeps %d runs of ended containers, and has forgotten %d earlier ones, which may have needed more: use capmon serve, which keeps all runs",
-			maxEndedRuns, forgotten))
+	if discarded > 0 {
+		cautions = append(cautions, fmt.Sprintf("capmon top keeps %d runs of ended containers, and has discarded %d earlier ones, which may have needed more: use capmon serve, which keeps all runs",
+			maxEndedRuns, discarded))
 	}
 	return detailsOf(profile.Merge(ended, current), c, cautions...)
 }
@@ -106,11 +107,12 @@ func (r *RecordingSource) Close() error {
 	return r.observer.Close()
 }
 
-// endedRuns keeps the latest runs of containers that have ended. It is the [observe.Storage] of a recording.
+// endedRuns keeps the latest maxEndedRuns runs of containers that have ended. It is the [observe.Storage] of a
+// recording.
 type endedRuns struct {
 	mu        sync.Mutex
 	runs      []profile.Run // the oldest first
-	forgotten int
+	discarded int
 }
 
 // LoadEarlier implements [observe.Storage]. There is no earlier process.
@@ -131,15 +133,15 @@ func (e *endedRuns) SaveProfile(p profile.Profile) error {
 		}
 	}
 	if more := len(e.runs) - maxEndedRuns; more > 0 {
-		e.forgotten += more
+		e.discarded += more
 		e.runs = slices.Clone(e.runs[more:])
 	}
 	return nil
 }
 
-// profile returns the runs that are kept, and how many were forgotten.
+// profile returns the runs that are kept, and the number of discarded ones.
 func (e *endedRuns) profile() (profile.Profile, int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return profile.New(e.runs...), e.forgotten
+	return profile.New(e.runs...), e.discarded
 }

@@ -16,13 +16,13 @@ const (
 	framesPerSecond = 20
 )
 
-// Options are the options of [Run] and [RunPlain].
+// Options are the options of [Run] and [RunPlain]. Call Validate before you pass them.
 type Options struct {
 	// Host is the name of this host.
 	Host string
 	// Interval is the interval between two reads.
 	Interval time.Duration
-	// Filter selects containers. Sort is one of [SortKeys].
+	// Filter has the words that select containers, such as web or unused:NET_RAW. Sort is one of [SortKeys].
 	Filter, Sort string
 	// Color permits colors.
 	Color bool
@@ -31,7 +31,7 @@ type Options struct {
 	filter filter
 }
 
-// Validate parses the filter and the order.
+// Validate parses Filter and Sort. Without it, [Run] and [RunPlain] ignore both.
 func (o *Options) Validate() (err error) {
 	if o.order, err = parseSortKey(o.Sort); err != nil {
 		return err
@@ -40,8 +40,8 @@ func (o *Options) Validate() (err error) {
 	return err
 }
 
-// Run shows the screen on a terminal until the user quits or ctx ends. It restores the terminal in any case. Each line
-// that is received from notices is shown for a short time.
+// Run shows the screen on a terminal until the user quits or ctx ends. It restores the terminal in any case, also after
+// a panic, which it returns as an error. It shows each line from notices for a few seconds.
 func Run(ctx context.Context, source Source, options Options, notices <-chan string, terminal Terminal) error {
 	return run(ctx, newModel(ctx, source, options), options, notices, terminal)
 }

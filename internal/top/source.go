@@ -14,8 +14,8 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Source is where the data comes from: a running capmon serve, or a recording of this process. Its methods are safe for
-// concurrent use, and may fail and succeed again later.
+// Source is where the data comes from: a running capmon serve ([DaemonSource]), or a recording of this process
+// ([RecordingSource]). Its methods are safe for concurrent use, and may fail and succeed again later.
 type Source interface {
 	// Name describes the source in a few words.
 	Name() string
@@ -35,7 +35,7 @@ type Snapshot struct {
 	api.Containers
 	Engine string // docker, or "" if there is none
 	Hook   monitor.Hook
-	// Losses of the recording. LastLoss describes the latest one; it may be empty.
+	// Losses is what the recording lost. LastLoss describes the latest loss; it may be empty.
 	Losses   monitor.Losses
 	LastLoss string
 	// Trouble is why recorded data cannot be saved at the moment; "" if it can.
@@ -52,10 +52,10 @@ type Details struct {
 	Cautions []string
 }
 
-// detailsOf returns the details of a container from all runs that may belong to it. more are further cautions, which
-// come first.
+// detailsOf returns the details of a container from a profile with all runs that may belong to its list. more are
+// further cautions, which come first. The error means that the profile has no run of the container.
 func detailsOf(p profile.Profile, c api.Container, more ...string) (Details, error) {
-	for _, run := range p.FillFrom(profile.Profile{}).Runs {
+	for _, run := range p.FillFrom(profile.Profile{}).Runs { // another run of the container may have its name
 		if run.Container.ID != c.ID || run.Container.Unconfirmed != c.Unconfirmed {
 			continue
 		}

@@ -98,7 +98,7 @@ func TestErrorsOfTheDaemonSource(t *testing.T) {
 	}
 	broken := apitest.Working()
 	broken.Err = errors.New("no map")
-	if _, err := NewDaemonSource(serve(t, apiOf(broken))).Read(t.Context()); err == nil || NotRunning(err) || !strings.Contains(err.Error(), "capmon serve answers: no map") {
+	if _, err := NewDaemonSource(serve(t, apiOf(broken))).Read(t.Context()); err == nil || NotRunning(err) || !strings.Contains(err.Error(), "capmon serve reports an error: no map") {
 		t.Errorf("an error of the API: %v", err)
 	}
 	earlier := http.NewServeMux()
@@ -158,9 +158,9 @@ func TestEndedRunsAreBounded(t *testing.T) {
 			}
 		}
 	}
-	p, forgotten := ended.profile()
-	if len(p.Runs) != maxEndedRuns || forgotten != 5 || p.Runs[0].ID != "5" {
-		t.Errorf("%d runs from %s, %d forgotten", len(p.Runs), p.Runs[0].ID, forgotten)
+	p, discarded := ended.profile()
+	if len(p.Runs) != maxEndedRuns || discarded != 5 || p.Runs[0].ID != "5" {
+		t.Errorf("%d runs from %s, %d discarded", len(p.Runs), p.Runs[0].ID, discarded)
 	}
 }
 

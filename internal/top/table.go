@@ -23,6 +23,7 @@ type row struct {
 	alert *alert.Alert
 }
 
+// keyOf returns what identifies a container on the screen.
 func keyOf(c api.Container) string { return c.ID + " " + c.Unconfirmed }
 
 // granted returns the grants, which are empty if they are not known.
@@ -33,12 +34,12 @@ func (r *row) granted() capability.Set {
 	return *r.Granted
 }
 
-// table has the rows in the order of the screen. It knows nothing about the terminal.
+// table has the rows in the order of the screen, independently of the terminal.
 type table struct {
 	rows   []*row // all, sorted
-	shown  []*row // those that the filter selects
+	shown  []*row // the rows that the filter and showEnded select
 	byKey  map[string]*row
-	readAt time.Time
+	readAt time.Time // the time of the snapshot
 
 	order     sortKey
 	reversed  bool
@@ -165,7 +166,7 @@ func rateOf(old *row, c api.Container, elapsed float64) float64 {
 	return float64(c.Checks-old.Checks) / elapsed
 }
 
-// arrange puts the current rows in order. Rows that are still sorted as before are not sorted again.
+// arrange replaces rows by the ones in byKey, in the order before. added are the rows that are not in rows.
 func (t *table) arrange(added []*row) {
 	selected := t.selectedKey()
 	rows := make([]*row, 0, len(t.byKey))
@@ -178,7 +179,7 @@ func (t *table) arrange(added []*row) {
 	t.sort(selected)
 }
 
-// sort sorts the rows if they are not sorted, and applies the filter.
+// sort sorts the rows if they are not sorted, applies the filter, and selects the row with this key.
 func (t *table) sort(selected string) {
 	if !slices.IsSortedFunc(t.rows, t.compare) {
 		slices.SortFunc(t.rows, t.compare)
@@ -235,10 +236,11 @@ func (t *table) selected() *row {
 	return t.shown[t.cursor]
 }
 
-// move moves the selection.
+// move moves the selection by a number of rows.
 func (t *table) move(by int) { t.cursor = max(0, min(t.cursor+by, len(t.shown)-1)) }
 
-// totals are sums over all running containers. lost also counts the ended ones.
+// totals are sums over all running containers. lost also counts the checks that ended containers lost. perhaps is the
+// number of capabilities that are perhaps unused.
 type totals struct {
 	running, ended, privileged, netRaw, granted, used, unused, perhaps, denied int
 	rate                                                                       float64

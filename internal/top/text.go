@@ -12,11 +12,11 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// maxText is the number of bytes of a text that the screen considers. Names can be very long.
+// maxText is the maximum number of bytes of a text on the screen. Names can be very long.
 const maxText = 4096
 
-// safe returns a text that others chose, such as a name, for one line of the screen.
-func safe(s string) string { return steady(printable.Text(bound(s))) }
+// safe returns a text that others chose, such as a name, in a form that is safe for one line of the screen.
+func safe(s string) string { return escape(printable.Text(bound(s))) }
 
 // bound returns the beginning of a text that is too long for the screen.
 func bound(s string) string {
@@ -30,13 +30,13 @@ func bound(s string) string {
 	return s[:end] + "…"
 }
 
-// steady escapes the characters of a text that can control a terminal. It also escapes characters whose width or
+// escape escapes the characters of a text that can control a terminal. It also escapes characters whose width or
 // position differs between terminals: combining characters, characters that are written from right to left, and emojis.
-func steady(s string) string {
+func escape(s string) string {
 	if isASCII(s) {
 		return s
 	}
-	kept := escapeUnless(s, isSteady)
+	kept := escapeUnless(s, isPortable)
 	if ansi.StringWidth(kept) != ansi.StringWidthWc(kept) { // the characters may combine in other ways
 		return escapeUnless(s, func(r rune) bool { return r == '…' })
 	}
@@ -53,7 +53,8 @@ func isASCII(s string) bool {
 	return true
 }
 
-func isSteady(r rune) bool {
+// isPortable reports whether all terminals show a character that is not ASCII alike.
+func isPortable(r rune) bool {
 	if strings.ContainsRune("…–—‘’“”→", r) {
 		return true
 	}
@@ -98,7 +99,8 @@ func width(s string) int {
 	return ansi.StringWidth(s)
 }
 
-// fitting returns how many bytes of a safe text fit in a number of columns. It does not read further than that.
+// fitting returns how many bytes of a safe text fit in limit columns. It reads only these bytes, because texts can be
+// long.
 func fitting(s string, limit int) int {
 	for i, r := range s {
 		if r <= '~' {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,7 +13,6 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alert"
@@ -22,6 +20,7 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/overview"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
@@ -218,7 +217,7 @@ func (s *screen) check() {
 			s.t.Errorf("a line with %d columns on a terminal with %d: %q", ansi.StringWidth(line), s.model.width, line)
 		}
 		for _, r := range styleSequence.ReplaceAllString(line, "") {
-			if !isSteady(r) && (r < ' ' || r > '~') && r != '×' && r != '↑' && r != '↓' {
+			if !isPortable(r) && (r < ' ' || r > '~') && r != '×' && r != '↑' && r != '↓' {
 				s.t.Errorf("a line has %U: %q", r, line)
 			}
 		}
@@ -250,20 +249,7 @@ func (s *screen) text() string { return ansi.Strip(s.model.View().Content) }
 // golden compares the screen with a file.
 func (s *screen) golden(name string) {
 	s.t.Helper()
-	path := filepath.Join("testdata", name)
-	got := s.model.View().Content + "\n"
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		s.t.Errorf("%s (update it with -update): %s", path, diff)
-	}
+	testutil.Golden(s.t, filepath.Join("testdata", name), []byte(s.model.View().Content+"\n"), *update)
 }
 
 func (s *screen) has(texts ...string) *screen {

@@ -43,7 +43,7 @@ func (m *model) lines() []string {
 	return append(fill(lines, m.height-len(m.footer())), m.footer()...)
 }
 
-// tooSmall returns what a terminal needs that is too small.
+// tooSmall returns the message for a terminal that is too small.
 func (m *model) tooSmall() []string {
 	text := fmt.Sprintf("capmon top needs a terminal of at least %d×%d. This one has %d×%d. q quits.", leastTerminalWidth, leastTerminalHeight, m.width, m.height)
 	if m.width < 1 || m.height < 1 {
@@ -58,7 +58,7 @@ func (m *model) tooSmall() []string {
 	return lines
 }
 
-// fill adds empty lines, or removes lines at the end.
+// fill returns exactly height lines: it adds empty lines, or removes lines at the end.
 func fill(lines []string, height int) []string {
 	for len(lines) < height {
 		lines = append(lines, "")
@@ -141,7 +141,7 @@ func (m *model) totalTexts() []string {
 func (m *model) lossTexts() []string {
 	texts := profile.LossTexts(m.snapshot.Losses)
 	if m.snapshot.LastLoss != "" {
-		texts = append([]string{steady(bound(m.snapshot.LastLoss))}, texts...)
+		texts = append([]string{escape(bound(m.snapshot.LastLoss))}, texts...)
 	}
 	if lost := m.sums.lost; lost > 0 && len(texts) == 0 {
 		texts = append(texts, fmt.Sprintf("%d checks", lost))
@@ -179,9 +179,9 @@ func (m *model) footer() []string {
 func (m *model) statusLine() string {
 	switch {
 	case m.filterErr != nil:
-		return m.styles.bad.Render(cutEnd(steady(bound(m.filterErr.Error())), m.width))
+		return m.styles.bad.Render(cutEnd(escape(bound(m.filterErr.Error())), m.width))
 	case m.notice != "" && m.now().Sub(m.noticeAt) < noticeTime:
-		return m.styles.note.Render(cutEnd(steady(bound(m.notice)), m.width))
+		return m.styles.note.Render(cutEnd(escape(bound(m.notice)), m.width))
 	case m.page != tablePage:
 		return cutEnd(m.positionText(), m.width)
 	}
@@ -232,7 +232,7 @@ func (m *model) visibleRows() int { return max(m.height-len(m.header())-footerHe
 // bodyHeight returns how many lines of the other pages fit on the screen.
 func (m *model) bodyHeight() int { return max(m.height-len(m.header())-footerHeight, 0) }
 
-// layBody lays the content of the current page out.
+// layBody makes the lines of the current page. The page of the table has no body.
 func (m *model) layBody() {
 	var lines []string
 	switch m.page {
@@ -347,13 +347,13 @@ func (m *model) rowLine(r *row, fit []column, widths []int, now time.Time, selec
 // helpLines returns the help.
 func (m *model) helpLines() []string {
 	var lines []string
-	say := func(format string, args ...any) {
+	add := func(format string, args ...any) {
 		lines = append(lines, wrap(fmt.Sprintf(format, args...), m.width, strings.Repeat(" ", helpIndent))...)
 	}
 	for _, binding := range keys.all() {
-		say("%s", helpLine(binding))
+		add("%s", helpLine(binding))
 	}
-	say("%s", pad("1 to 9, 0", helpIndent, false)+"sort by: "+sortText())
+	add("%s", pad("1 to 9, 0", helpIndent, false)+"sort by: "+sortText())
 	for _, text := range []string{
 		"",
 		"The table is about the time since the last start of each container, as far as capmon recorded it.",
@@ -368,7 +368,7 @@ func (m *model) helpLines() []string {
 		"Signs: " + signText(),
 		"Alerts: i info, ! warning, !! critical",
 	} {
-		say("%s", text)
+		add("%s", text)
 	}
 	return lines
 }

@@ -39,17 +39,17 @@ func main() {
 	}
 }
 
-// look is how characters are shown.
-type look struct {
+// style is how characters are shown.
+type style struct {
 	color               string
 	bold, faint, invert bool
 }
 
-// span is a part of a line with one look.
+// span is a part of a line with one style.
 type span struct {
 	column int
 	text   string
-	look   look
+	style  style
 }
 
 // convert writes the text of a terminal as an image.
@@ -57,7 +57,7 @@ func convert(in io.Reader, out io.Writer) error {
 	var lines [][]span
 	widest := 0
 	scanner := bufio.NewScanner(in)
-	var current look
+	var current style
 	for scanner.Scan() {
 		var line []span
 		line, current = parse(scanner.Text(), current)
@@ -84,8 +84,8 @@ func convert(in io.Reader, out io.Writer) error {
 	return err
 }
 
-// parse splits a line at its escape sequences. It ignores those that do not change the look.
-func parse(line string, current look) ([]span, look) {
+// parse splits a line at its escape sequences. It ignores those that do not change the style.
+func parse(line string, current style) ([]span, style) {
 	var spans []span
 	column := 0
 	for line != "" {
@@ -112,10 +112,10 @@ func parse(line string, current look) ([]span, look) {
 }
 
 // apply applies a code of an escape sequence.
-func (l *look) apply(code string) {
+func (l *style) apply(code string) {
 	switch n, _ := strconv.Atoi(code); {
 	case n == 0:
-		*l = look{}
+		*l = style{}
 	case n == 1:
 		l.bold = true
 	case n == 2:
@@ -137,19 +137,19 @@ func (l *look) apply(code string) {
 
 func (s span) write(image *strings.Builder, line int) {
 	color := foreground
-	if s.look.color != "" {
-		color = s.look.color
+	if s.style.color != "" {
+		color = s.style.color
 	}
-	if s.look.invert {
+	if s.style.invert {
 		fmt.Fprintf(image, `<rect x="%d" y="%d" width="%d" height="%d" fill="%s"/>`+"\n",
 			margin+s.column*charWidth, margin+line*lineHeight, ansi.StringWidth(s.text)*charWidth, lineHeight, color)
 		color = background
 	}
 	attributes := ""
-	if s.look.bold {
+	if s.style.bold {
 		attributes += ` font-weight="bold"`
 	}
-	if s.look.faint {
+	if s.style.faint {
 		attributes += ` opacity="0.7"`
 	}
 	column := s.column

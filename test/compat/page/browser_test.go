@@ -71,16 +71,11 @@ func written(t testing.TB, p page.Page) []byte {
 	return out.Bytes()
 }
 
-// open opens a page from a file. fragment is the part of the address after #. When the test ends, it verifies that the
-// page reported no error and requested nothing.
-func open(t testing.TB, text []byte, fragment string, before ...func(*tab)) *tab {
+// newTab opens an empty tab, which collects what a page reports and requests.
+func newTab(t testing.TB) *tab {
 	t.Helper()
 	testutil.NeedCommand(t, "chromium", "--version")
 	if err := start(); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "page.html")
-	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := chromedp.NewContext(chromium)
@@ -94,10 +89,23 @@ func open(t testing.TB, text []byte, fragment string, before ...func(*tab)) *tab
 	if err := chromedp.Listen(ctx, tab.listen); err != nil {
 		t.Fatal(err)
 	}
+	call(tab, runtime.Enable, cdp.Empty{})
 	call(tab, network.Enable, network.EnableParams{})
 	call(tab, log.Enable, cdp.Empty{})
 	call(tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	tab.size(1280, 900)
+	return tab
+}
+
+// open opens a page from a file. fragment is the part of the address after #. When the test ends, it verifies that the
+// page reported no error and requested nothing.
+func open(t testing.TB, text []byte, fragment string, before ...func(*tab)) *tab {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "page.html")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tab := newTab(t)
 	for _, f := range before {
 		f(tab)
 	}
@@ -190,18 +198,18 @@ func eval[T any](t *tab, expression string) T {
 	return value
 }
 
-// patience is how long a test waits for what the page does at once, unless the machine is busy.
-const patience = 30 * time.Second
+// expectTimeout is how long a test waits for a value. Most values are there at once, but the machine may be busy, and
+// capmon serve may have to send something first.
+const expectTimeout = time.Minute
 
 // expect verifies the value of an expression. The page may need some time to reach it.
 func expect[T comparable](t *tab, expression string, want T) {
 	t.Helper()
 	var got T
-	for start := time.Now(); time.Since(start) < patience; {
+	for start := time.Now(); time.Since(start) < expectTimeout; time.Sleep(20 * time.Millisecond) {
 		if got = eval[T](t, expression); got == want {
 			return
 		}
-		eval[any](t, `new Promise(requestAnimationFrame)`)
 	}
 	t.Errorf("%s is %v, wanted %v", expression, got, want)
 }

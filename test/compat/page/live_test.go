@@ -11,9 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -26,7 +23,6 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report/reporttest"
 	"github.com/capmon/capmon/internal/store"
-	"github.com/capmon/capmon/internal/testutil"
 	"github.com/capmon/capmon/internal/uses"
 )
 
@@ -84,24 +80,7 @@ func newGrowing() *growing {
 // visit opens an address. When the test ends, it verifies that the page reported no error.
 func visit(t *testing.T, address string) *tab {
 	t.Helper()
-	testutil.NeedCommand(t, "chromium", "--version")
-	if err := start(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := chromedp.NewContext(chromium)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatal(err)
-	}
-	ctx, timeout := context.WithTimeout(ctx, 5*time.Minute)
-	t.Cleanup(timeout)
-	tab := &tab{TB: t, Context: ctx}
-	call(tab, runtime.Enable, cdp.Empty{})
-	call(tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
-	tab.size(1280, 900)
-	if err := chromedp.Listen(ctx, tab.listen); err != nil {
-		t.Fatal(err)
-	}
+	tab := newTab(t)
 	tab.do(chromedp.Navigate(address))
 	t.Cleanup(func() {
 		tab.mu.Lock()
@@ -115,18 +94,6 @@ func visit(t *testing.T, address string) *tab {
 	return tab
 }
 
-// soon is like [expect], for what serve has to send first.
-func soon[T comparable](t *tab, expression string, want T) {
-	t.Helper()
-	for range 300 {
-		if eval[T](t, expression) == want {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	expect(t, expression, want)
-}
-
 const (
 	liveState = `document.getElementById("live").textContent.split(" ").slice(0, 2).join(" ")`
 	allRows   = `document.querySelectorAll("#grid tbody tr").length`
@@ -137,7 +104,7 @@ func TestALivePageKeepsThePlaceOfTheReader(t *testing.T) {
 	f := newGrowing()
 	server, _ := serveLive(t, f, "", "")
 	tab := visit(t, server.URL+"/#q=shop&sort=Container")
-	soon(tab, liveState, "live")
+	expect(tab, liveState, "live")
 	expect(tab, allRows, 40)
 	const focused = `(() => { const cell = document.activeElement.closest("td, th"); return cell.closest("tr").cells[0].textContent + " " + cell.cellIndex })()`
 	eval[any](tab, `(() => {
@@ -150,7 +117,7 @@ func TestALivePageKeepsThePlaceOfTheReader(t *testing.T) {
 	const place = `[document.getElementById("grid").scrollLeft, document.getElementById("grid").scrollTop, scrollY, location.hash, document.getElementById("q").value].join(" ")`
 	before, at := eval[string](tab, focused), eval[string](tab, place)
 	f.grow(60)
-	soon(tab, allRows, 60)
+	expect(tab, allRows, 60)
 	expect(tab, focused, before)
 	expect(tab, place, at)
 
@@ -166,7 +133,7 @@ func TestALivePageKeepsThePlaceOfTheReader(t *testing.T) {
 	const details = `[document.getElementById("dialog-title").textContent, document.getElementById("dialog").scrollTop, document.activeElement.tagName, getSelection().toString().length].join(" ")`
 	before = eval[string](tab, details)
 	f.grow(70)
-	soon(tab, allRows, 70)
+	expect(tab, allRows, 70)
 	expect(tab, details, before)
 }
 
@@ -175,10 +142,10 @@ func TestALivePageShowsTheFirstContainers(t *testing.T) {
 	f.containers = 0
 	server, _ := serveLive(t, f, "", "")
 	tab := visit(t, server.URL)
-	soon(tab, liveState, "live")
+	expect(tab, liveState, "live")
 	expect(tab, allRows, 0)
 	f.grow(7)
-	soon(tab, allRows, 7)
+	expect(tab, allRows, 7)
 	expect(tab, `document.querySelectorAll("#cap option").length > 1`, true)
 }
 
@@ -194,29 +161,29 @@ func TestALivePageListsAlerts(t *testing.T) {
 	}
 	raise("01", 1)
 	tab := visit(t, server.URL)
-	soon(tab, liveState, "live")
+	expect(tab, liveState, "live")
 	expect(tab, alertRows, 1)
 	first := eval[string](tab, `document.querySelector("#alerts tbody tr").innerHTML`)
 	raise("01", 2)
-	soon(tab, alertRows, 2)
+	expect(tab, alertRows, 2)
 	const texts = `[...document.querySelectorAll("#alerts tbody tr:first-child td")].map((cell) => cell.textContent).join("|")`
 	escaped := eval[string](tab, `document.querySelector("#alerts tbody tr:last-child").cells[2].textContent`)
 	program := eval[string](tab, `document.querySelector("#alerts tbody tr:last-child").cells[4].textContent`)
 	expect(tab, texts, "2026-08-01 12:00:02 UTC|warning|"+escaped+"|NET_RAW|"+program+"|summary 2")
-	soon(tab, `document.getElementById("alert-news").textContent`, "New alert: summary 2")
+	expect(tab, `document.getElementById("alert-news").textContent`, "New alert: summary 2")
 
 	for n := range 300 { // a flood
 		raise("02", 10+n)
 	}
-	soon(tab, alertRows, 100)
+	expect(tab, alertRows, 100)
 	expect(tab, `[...document.querySelectorAll("#alerts tbody tr")].filter((row) => /summary [12]$/.test(row.textContent)).length`, 2)
 	expect(tab, `document.querySelector("#alerts tbody tr:last-child").innerHTML`, first)
 
 	address := server.Listener.Addr().String()
 	end()
-	soon(tab, liveState, "reconnecting since")
+	expect(tab, liveState, "reconnecting since")
 	_, _ = serveLive(t, f, address, "")
-	soon(tab, liveState, "live")
+	expect(tab, liveState, "live")
 	expect(tab, alertRows, 100)
 }
 
@@ -224,7 +191,7 @@ func TestALivePageListsAlerts(t *testing.T) {
 func TestALivePageIsReadableWithTheToken(t *testing.T) {
 	server, _ := serveLive(t, newGrowing(), "", "0123456789abcdef")
 	tab := visit(t, strings.Replace(server.URL, "http://", "http://any:0123456789abcdef@", 1))
-	soon(tab, liveState, "live")
+	expect(tab, liveState, "live")
 }
 
 func TestALivePageConnectsAgainAfterAnError(t *testing.T) {
@@ -246,9 +213,9 @@ func TestALivePageConnectsAgainAfterAnError(t *testing.T) {
 	})
 	refuse = true
 	tab := visit(t, server.URL)
-	soon(tab, liveState, "reconnecting since") // the browser does not connect again after 503
+	expect(tab, liveState, "reconnecting since") // the browser does not connect again after 503
 	mu.Lock()
 	refuse = false
 	mu.Unlock()
-	soon(tab, liveState, "live")
+	expect(tab, liveState, "live")
 }

@@ -28,8 +28,8 @@ type state struct {
 // The states of a capability. The help lists them in this order.
 var (
 	used    = state{signUsed, "used", func(s *styles) style { return s.good }}
-	unsure  = state{signUnsure, "perhaps needed", func(s *styles) style { return s.warn }}
-	spared  = state{signSpared, "used, not needed", func(s *styles) style { return s.plain }}
+	unsure  = state{signUnsure, "unsure", func(s *styles) style { return s.warn }}
+	spared  = state{signSpared, "spared", func(s *styles) style { return s.plain }}
 	denied  = state{signDenied, "denied", func(s *styles) style { return s.bad }}
 	unused  = state{signUnused, "unused", func(s *styles) style { return s.warn }}
 	risky   = state{signUnused, "unused, risky", func(s *styles) style { return s.bad }}

@@ -228,9 +228,12 @@ func (m *model) pressInTable(msg tea.KeyPressMsg) tea.Cmd {
 func (m *model) pressInBody(msg tea.KeyPressMsg) tea.Cmd {
 	switch {
 	case key.Matches(msg, keys.back):
-		if m.page == helpPage {
+		switch {
+		case m.page == helpPage:
 			m.show(m.before)
-		} else {
+		case m.page == alertsPage && m.open != nil:
+			m.show(detailsPage)
+		default:
 			m.show(tablePage)
 		}
 	case key.Matches(msg, keys.alerts):

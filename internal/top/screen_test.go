@@ -89,13 +89,15 @@ func TestDetails(t *testing.T) {
 	s := newScreen(t, 80, 40, false)
 	s.keys("/", "web-10", "enter", "enter")
 	s.has("web-10  nginx:1.27", "docker run --cap-drop=ALL", "+ NET_BIND_SERVICE   used", "x SYS_ADMIN          denied", "- NET_RAW            unused, risky",
-		"~ CHOWN              perhaps needed", "4×  nginx  setuid(101) in __sys_setuid", "note: ")
+		"~ CHOWN              unsure", "4×  nginx  setuid(101) in __sys_setuid", "note: ")
 	s.keys("c")
 	if want := "--cap-drop=ALL --cap-add=CHOWN --cap-add=NET_BIND_SERVICE --cap-add=SETUID"; s.copied != want {
 		t.Errorf("copied %q, wanted %q", s.copied, want)
 	}
 	s.has("sent to the terminal's clipboard. Read the notes: 2 apply")
-	s.keys("?").has("move up").keys("esc").has("docker run --cap-drop=ALL").keys("esc").has("> web-10")
+	s.keys("?").has("move up").keys("esc").has("docker run --cap-drop=ALL")
+	s.keys("a", "esc").has("docker run --cap-drop=ALL") // back to where the alerts were opened
+	s.keys("esc").has("> web-10")
 }
 
 // A list for which capmon saw no start may be too short. It is not copied by accident.

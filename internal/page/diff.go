@@ -168,7 +168,7 @@ func (p *Page) diffFigures(c compare.Comparison) {
 }
 
 func (p *Page) diffAdvice(c compare.Comparison) {
-	p.AdviceTitle = "New capabilities"
+	p.AdviceTitle, p.AdviceHint = "New capabilities", "A link opens the container, with everything that changed."
 	for i, row := range p.Views[0].Rows {
 		each := c.Containers[row.Members[0]]
 		if each.New().Empty() || len(p.Advice) == mostAdvice {

@@ -265,6 +265,7 @@ const mostAdvice = 3
 // advise sets the advice: what is grave about the first rows, for rows that need attention.
 func (p *Page) advise(rows []overview.Row) {
 	p.AdviceTitle, p.Advice = "Fix first", []Advice{}
+	p.AdviceHint = "A link opens the container: why, with the evidence, and the settings and commands that fix it."
 	for i, r := range rows[:min(len(rows), mostAdvice)] {
 		if r.Grave() {
 			p.Advice = append(p.Advice, Advice{i, r.Why()})

@@ -30,6 +30,8 @@ type Page struct {
 	// Advice lists what to do first, under the title AdviceTitle.
 	AdviceTitle string   `json:"adviceTitle"`
 	Advice      []Advice `json:"advice"`
+	// AdviceHint says what the links of the advice lead to.
+	AdviceHint string `json:"-"`
 	// Notes are cautions about all containers.
 	Notes []string `json:"notes"`
 	// Fields are the columns before the capabilities.

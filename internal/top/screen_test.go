@@ -170,6 +170,10 @@ func TestAlertsPage(t *testing.T) {
 	s.source.alertsErr = errors.New("no database")
 	s.refresh()
 	s.has("cannot read the alerts: no database", "raw-socket")
+	s.keys("esc").has("NAME", "cannot read the alerts: no database").keys("a")
+	s.source.alertsErr, s.source.alerts = nil, alertsOf("flood", maxAlerts+1, saturday)
+	s.refresh()
+	s.keys("home").has("3 earlier alerts", "capmon db alerts")
 	s.source.alertsErr = ErrNoAlerts
 	s.refresh()
 	s.has("only capmon serve has alerts")

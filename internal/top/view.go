@@ -165,6 +165,9 @@ func (m *model) warnings() []string {
 	if m.snapshot.Trouble != "" {
 		texts = append(texts, "capmon serve cannot save: "+safe(m.snapshot.Trouble))
 	}
+	if m.alerts.err != nil && !m.alerts.none {
+		texts = append(texts, "cannot read the alerts: "+safe(m.alerts.err.Error()))
+	}
 	return texts
 }
 

@@ -78,8 +78,8 @@ func (q *Queue[T]) Pop() (value T, ok bool) {
 // Len returns the number of values.
 func (q *Queue[T]) Len() int { return q.length }
 
-// Latest returns at most n of some values, which are in the order of their times. It leaves out the earliest values of the
-// sources that have the most, so that a source cannot remove the values of others.
+// Latest returns at most n of some values, which are in the order of their times. It leaves out the earliest values of
+// the sources that have the most, so that a source cannot remove the values of others.
 func Latest[T any](values []T, n int, key func(T) string) []T {
 	if len(values) <= n {
 		return values

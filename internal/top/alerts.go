@@ -26,18 +26,25 @@ var alertSpans = []time.Duration{24 * time.Hour, time.Hour, 5 * time.Minute}
 
 // alertLog has the latest alerts. No container can remove the alerts of others.
 type alertLog struct {
-	none    bool          // the source has no alerts
-	begin   time.Time     // no read goes back further; zero for no limit
-	err     error         // of the last read
-	busy    int           // number of the last reads that capmon serve postponed
-	span    int           // index in alertSpans
-	skipped bool          // there were too many alerts to read all
-	alerts  []alert.Alert // the oldest first
+	// none: the source has no alerts.
+	none bool
+	// begin is the time that no read goes before; zero for no limit.
+	begin time.Time
+	// err is the error of the last read; nil if a read can soon succeed.
+	err error
+	// busy is the number of the last reads that capmon serve postponed.
+	busy int
+	// span is an index in alertSpans. skipped: there were too many alerts to read all.
+	span    int
+	skipped bool
+	// alerts has the oldest alert first.
+	alerts []alert.Alert
 	// forgotten is the number of earlier alerts that are no longer in alerts.
 	forgotten int
 	// seen has the times of alerts by ID: of those in alerts, and of forgotten ones that a read may return again.
 	seen map[string]time.Time
-	last map[string]*alert.Alert // by container ID
+	// last has the last alert of each container, by container ID.
+	last map[string]*alert.Alert
 }
 
 // since returns the time since which to read alerts.

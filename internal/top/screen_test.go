@@ -171,6 +171,10 @@ func TestAlertsPage(t *testing.T) {
 	s.refresh()
 	s.has("cannot read the alerts: no database", "raw-socket")
 	s.keys("esc").has("NAME", "cannot read the alerts: no database").keys("a")
+	s.source.err = errors.New("no answer")
+	s.refresh()
+	s.has("no answer").lacks("cannot read the alerts") // the same reason
+	s.source.err = nil
 	s.source.alertsErr, s.source.alerts = nil, alertsOf("flood", maxAlerts+1, saturday)
 	s.refresh()
 	s.keys("home").has("3 earlier alerts", "capmon db alerts")

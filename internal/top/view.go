@@ -166,7 +166,7 @@ func (m *model) warnings() []string {
 	if m.snapshot.Trouble != "" {
 		texts = append(texts, "capmon serve cannot save: "+safe(m.snapshot.Trouble))
 	}
-	if m.alerts.err != nil && !m.alerts.none {
+	if m.alerts.err != nil && m.failure == nil {
 		texts = append(texts, "cannot read the alerts: "+safe(m.alerts.err.Error()))
 	}
 	return texts

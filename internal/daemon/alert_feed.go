@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"slices"
 	"sync"
 
 	"github.com/capmon/capmon/internal/alert"
@@ -28,32 +27,14 @@ type alertFeed struct {
 func (f *alertFeed) publish(one alert.Alert) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.recent = append(f.recent, one)
-	if len(f.recent) > recentAlerts {
-		f.recent = withoutOne(f.recent)
-	}
+	f.recent = fairqueue.Latest(append(f.recent, one), recentAlerts, func(a alert.Alert) string { return a.Origin().Key })
 	for s := range f.subscriptions {
 		s.add(one)
 	}
 }
 
-// withoutOne returns alerts without the oldest one of the origin that has the most, so that a container cannot remove
-// the alerts of others.
-func withoutOne(alerts []alert.Alert) []alert.Alert {
-	number := make(map[string]int)
-	for _, one := range alerts {
-		number[one.Origin().Key]++
-	}
-	most := 0
-	for _, n := range number {
-		most = max(most, n)
-	}
-	oldest := slices.IndexFunc(alerts, func(one alert.Alert) bool { return number[one.Origin().Key] == most })
-	return slices.Delete(alerts, oldest, oldest+1)
-}
-
-// AlertSubscription has the latest alerts and those that arrive until it is closed. Alerts of one container can use at
-// most half of its space. AlertSubscription is safe for concurrent use.
+// AlertSubscription has the latest alerts and those that arrive until it is closed. No container can use the space of
+// other containers. AlertSubscription is safe for concurrent use.
 type AlertSubscription struct {
 	feed  *alertFeed // nil if there are no alerts
 	ready chan struct{}

@@ -2,6 +2,11 @@
 // for the others.
 package fairqueue
 
+import (
+	"slices"
+	"sort"
+)
+
 // Own is the key of capmon's own messages. It cannot be a container's: container IDs are hexadecimal.
 const Own = "capmon"
 
@@ -72,3 +77,48 @@ func (q *Queue[T]) Pop() (value T, ok bool) {
 
 // Len returns the number of values.
 func (q *Queue[T]) Len() int { return q.length }
+
+// Latest returns at most n of some values, which are in the order of their times. It leaves out the earliest values of
+// the sources that have the most, so that a source cannot remove the values of others.
+func Latest[T any](values []T, n int, key func(T) string) []T {
+	if len(values) <= n {
+		return values
+	}
+	number := make(map[string]int)
+	for _, value := range values {
+		number[key(value)]++
+	}
+	each, more := share(number, n)
+	kept := make([]T, 0, n)
+	taken := make(map[string]int)
+	for _, value := range slices.Backward(values) {
+		switch of := key(value); {
+		case taken[of] < each:
+			taken[of]++
+			kept = append(kept, value)
+		case taken[of] == each && more > 0:
+			taken[of]++
+			more--
+			kept = append(kept, value)
+		}
+	}
+	slices.Reverse(kept)
+	return kept
+}
+
+// share returns how many values each source may keep if all sources together keep n. Further sources, as many as more,
+// may keep one more.
+func share(number map[string]int, n int) (each, more int) {
+	most := 0
+	for _, one := range number {
+		most = max(most, one)
+	}
+	kept := func(each int) (sum int) {
+		for _, one := range number {
+			sum += min(one, each)
+		}
+		return sum
+	}
+	each = sort.Search(most, func(i int) bool { return kept(i+1) > n })
+	return each, n - kept(each)
+}

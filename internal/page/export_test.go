@@ -5,3 +5,6 @@ const ManyRows = manyRows
 
 // States returns all states.
 func States() []State { return states }
+
+// Keys is for tests.
+var Keys = keys

@@ -98,8 +98,9 @@ const shorten = (text) => (text.length > maxText ? text.slice(0, maxText) + "…
 
 /** Returns the name by which a reader knows a container, as uses.ContainerRef.Title does. */
 function title(container) {
-	const short = container.id?.slice(0, 12);
-	if (container.unconfirmed && short) return short + "-unconfirmed";
+	const given = container.id?.startsWith("cgroup-"); // by capmon, see containerid.UnknownPrefix
+	const short = given ? container.id : container.id?.slice(0, 12);
+	if (container.unconfirmed && short && !given) return short + "-unconfirmed";
 	return container.name || short || "";
 }
 

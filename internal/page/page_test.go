@@ -450,3 +450,46 @@ func read(t *testing.T, name string) string {
 	}
 	return string(text)
 }
+
+// A container can have the name of many others, or a name like one that a page gives to a namesake.
+func TestKeysOfNamesakes(t *testing.T) {
+	t.Parallel()
+	got := page.Keys([]string{"web", "web", "web-2", "web-3", "web", strings.Repeat("x", 100), strings.Repeat("x", 100)})
+	short := strings.Repeat("x", 40)
+	want := []string{"web", "web-2", "web-2-2", "web-3", "web-4", got[5], short + "-2"}
+	if !slices.Equal(got, want) {
+		t.Errorf("the keys are %v, wanted %v", got, want)
+	}
+	const many = 100_000 // takes hours if each key compares with all others
+	if all := page.Keys(slices.Repeat([]string{"web"}, many)); all[many-1] != fmt.Sprint("web-", many) {
+		t.Errorf("the last key is %s", all[many-1])
+	}
+}
+
+// Many containers can be replicas of one service.
+func TestSettingsOfReplicasAreWrittenOnce(t *testing.T) {
+	t.Parallel()
+	p := reporttest.Fleet(8)
+	for i := range p.Runs {
+		p.Runs[i].Container.Image = "shop:1"
+		p.Runs[i].Container.Labels = map[string]string{"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
+	}
+	containers := page.OfProfile(p, pagetest.Options).Containers
+	compose := func(c page.Container) page.Settings {
+		for _, block := range c.Details {
+			for _, one := range block.For {
+				if one.Target == "compose" {
+					return one
+				}
+			}
+		}
+		t.Fatalf("%s has no settings for compose", c.Title)
+		return page.Settings{}
+	}
+	first := compose(containers[0])
+	for _, c := range containers[1:] {
+		if one := compose(c); !slices.Equal(one.Notes, first.Notes) || &one.Notes[0] != &first.Notes[0] {
+			t.Errorf("the settings of %s were written again", c.Title)
+		}
+	}
+}

@@ -15,6 +15,8 @@ type settingsWriter struct {
 	// replicas has a map for each of targets. Its keys are the labels of containers. A value has the containers that
 	// have their settings in common with this one.
 	replicas []map[string][]settings.LabeledContainer
+	// written has the settings that replicas have in common, for each target, by the label of the first replica.
+	written []map[string]Settings
 }
 
 func newSettingsWriter(all []settings.LabeledContainer, anyStart bool) settingsWriter {
@@ -24,7 +26,7 @@ func newSettingsWriter(all []settings.LabeledContainer, anyStart bool) settingsW
 	}
 	w := settingsWriter{targets: settings.Targets()}
 	for _, target := range w.targets {
-		w.replicas = append(w.replicas, target.Replicas(all))
+		w.replicas, w.written = append(w.replicas, target.Replicas(all)), append(w.written, make(map[string]Settings))
 	}
 	return w
 }
@@ -38,7 +40,12 @@ func (w settingsWriter) block(c settings.LabeledContainer) Block {
 	}
 	all := make([]Settings, 0, len(w.targets))
 	for i, target := range w.targets {
-		all = append(all, settingsFor(target, w.replicas[i][c.Label]))
+		replicas := w.replicas[i][c.Label]
+		first := replicas[0].Label
+		if _, known := w.written[i][first]; !known {
+			w.written[i][first] = settingsFor(target, replicas)
+		}
+		all = append(all, w.written[i][first])
 	}
 	if first := all[0].Refused; len(first) > 0 && !slices.ContainsFunc(all, func(s Settings) bool { return !slices.Equal(s.Refused, first) }) {
 		return refused(first...)

@@ -62,7 +62,7 @@ func code(text string) (lines Lines, ok bool) {
 
 // keys returns a unique key for each name, which is the name itself if possible.
 func keys(names []string) []string {
-	taken := make(map[string]bool)
+	taken, last := make(map[string]bool), make(map[string]int) // last is the last number after a text
 	all := make([]string, 0, len(names))
 	for _, name := range names {
 		key := name
@@ -71,8 +71,9 @@ func keys(names []string) []string {
 			key = name[:maxKey/2] + "…" + hex.EncodeToString(sum[:8])
 		}
 		key = printable.Text(key)
-		for n := 2; taken[key]; n++ {
-			key = fmt.Sprintf("%s-%d", printable.Text(name[:min(len(name), maxKey/2)]), n)
+		for base := printable.Text(name[:min(len(name), maxKey/2)]); taken[key]; {
+			last[base] = max(last[base], 1) + 1
+			key = fmt.Sprintf("%s-%d", base, last[base])
 		}
 		taken[key] = true
 		all = append(all, key)

@@ -94,6 +94,9 @@ func SummariesBy[Key comparable](p Profile, key func(Container) Key) []Summary {
 	return summaries
 }
 
+// SharesList reports whether the runs of two containers belong together, so that they have one list: see [Summaries].
+func (c Container) SharesList(other Container) bool { return c.key() == other.key() }
+
 // key returns the same value for runs that belong together.
 func (c Container) key() [3]string {
 	switch {

@@ -2,17 +2,21 @@ package top
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/fairqueue"
 )
 
 const (
 	// maxAlerts is the number of alerts that the screen keeps.
 	maxAlerts = 1000
+	// mostBusy is the number of reads in a row that capmon serve may postpone.
+	mostBusy = 3
 	// alertOverlap is the time by which reads of alerts overlap: late alerts are stored after later ones.
 	alertOverlap = time.Minute
 )
@@ -20,19 +24,35 @@ const (
 // alertSpans are how far back a read of alerts goes at most. If there are too many alerts, the next one is used.
 var alertSpans = []time.Duration{24 * time.Hour, time.Hour, 5 * time.Minute}
 
-// alertLog has the latest alerts.
+// alertLog has the latest alerts. No container can remove the alerts of others.
 type alertLog struct {
-	none   bool          // the source has no alerts
-	err    error         // of the last read
-	span   int           // index in alertSpans
-	alerts []alert.Alert // the oldest first
-	seen   map[string]bool
-	last   map[string]*alert.Alert // by container ID
+	// none: the source has no alerts.
+	none bool
+	// begin is the time that no read goes before; zero for no limit.
+	begin time.Time
+	// err is the error of the last read; nil if a read can soon succeed.
+	err error
+	// busy is the number of the last reads that capmon serve postponed.
+	busy int
+	// span is an index in alertSpans. skipped: there were too many alerts to read all.
+	span    int
+	skipped bool
+	// alerts has the oldest alert first.
+	alerts []alert.Alert
+	// discarded is the number of earlier alerts that are no longer in alerts.
+	discarded int
+	// seen has the times of alerts by ID: of those in alerts, and of discarded ones that a read may return again.
+	seen map[string]time.Time
+	// last has the last alert of each container, by container ID.
+	last map[string]*alert.Alert
 }
 
 // since returns the time since which to read alerts.
 func (l *alertLog) since(now time.Time) time.Time {
 	since := now.Add(-alertSpans[l.span])
+	if l.begin.After(since) {
+		since = l.begin
+	}
 	if len(l.alerts) > 0 {
 		if latest := l.alerts[len(l.alerts)-1].Time.Add(-alertOverlap); latest.After(since) {
 			return latest
@@ -44,27 +64,32 @@ func (l *alertLog) since(now time.Time) time.Time {
 // add adds the result of a read. It reports whether there are new alerts.
 func (l *alertLog) add(alerts []alert.Alert, err error) bool {
 	l.err = err
-	if status := (*statusError)(nil); errors.As(err, &status) {
-		switch {
-		case status.code == http.StatusUnprocessableEntity && l.span < len(alertSpans)-1: // too many
-			l.span++
-			l.err = nil
-		case status.code == http.StatusServiceUnavailable: // another request is in progress: try again later
-			l.err = nil
-		}
+	status := (*statusError)(nil)
+	switch {
+	case err == nil:
+		l.busy = 0
+		return l.addNew(alerts)
+	case !errors.As(err, &status):
+	case status.code == http.StatusUnprocessableEntity && l.span < len(alertSpans)-1: // too many
+		l.span++
+		l.err, l.skipped = nil, true
+	case status.code == http.StatusServiceUnavailable && l.busy < mostBusy-1: // perhaps another request is in progress
+		l.busy++
+		l.err = nil
 	}
-	if err != nil {
-		return false
-	}
+	return false
+}
+
+// addNew adds alerts that the log does not have. It returns false if there are none.
+func (l *alertLog) addNew(alerts []alert.Alert) (added bool) {
 	if l.seen == nil {
-		l.seen, l.last = make(map[string]bool), make(map[string]*alert.Alert)
+		l.seen, l.last = make(map[string]time.Time), make(map[string]*alert.Alert)
 	}
-	added := false
 	for _, one := range alerts {
-		if l.seen[one.ID] {
+		if _, known := l.seen[one.ID]; known {
 			continue
 		}
-		added, l.seen[one.ID] = true, true
+		added, l.seen[one.ID] = true, one.Time
 		l.alerts = append(l.alerts, one)
 		if id := one.Container().ID; id != "" && (l.last[id] == nil || !one.Time.Before(l.last[id].Time)) {
 			l.last[id] = &one
@@ -76,20 +101,23 @@ func (l *alertLog) add(alerts []alert.Alert, err error) bool {
 	return added
 }
 
-// trim sorts the alerts, and removes the oldest ones beyond maxAlerts.
+// trim sorts the alerts, and discards the oldest ones of the containers that have the most.
 func (l *alertLog) trim() {
 	slices.SortStableFunc(l.alerts, func(one, other alert.Alert) int { return one.Time.Compare(other.Time) })
-	more := len(l.alerts) - maxAlerts
-	if more <= 0 {
+	before := len(l.alerts)
+	l.alerts = fairqueue.Latest(l.alerts, maxAlerts, func(a alert.Alert) string { return a.Origin().Key })
+	if len(l.alerts) == before {
 		return
 	}
-	for _, old := range l.alerts[:more] {
-		delete(l.seen, old.ID)
-		if id := old.Container().ID; l.last[id] != nil && l.last[id].ID == old.ID {
-			delete(l.last, id)
-		}
+	l.discarded += before - len(l.alerts)
+	kept := make(map[string]bool, len(l.alerts))
+	for _, one := range l.alerts {
+		kept[one.ID] = true
 	}
-	l.alerts = slices.Clone(l.alerts[more:])
+	maps.DeleteFunc(l.last, func(_ string, last *alert.Alert) bool { return !kept[last.ID] })
+	// Twice the overlap, because the times in requests are in whole seconds.
+	again := l.alerts[len(l.alerts)-1].Time.Add(-2 * alertOverlap)
+	maps.DeleteFunc(l.seen, func(id string, at time.Time) bool { return !kept[id] && at.Before(again) })
 }
 
 // alertLines returns the alerts, the latest first.
@@ -106,8 +134,11 @@ func (m *model) alertLines() []string {
 	case !m.snapshot.RulesApply && m.snapshot.Hook != "":
 		add("capmon serve runs without --rules: only losses raise alerts", m.styles.plain)
 	}
-	if m.alerts.err != nil {
-		add("cannot read the alerts: "+safe(m.alerts.err.Error()), m.styles.bad)
+	if m.alerts.skipped {
+		add("there were too many alerts to read: some are missing here; capmon db alerts lists all", m.styles.bad)
+	}
+	if n := m.alerts.discarded; n > 0 {
+		add(count(n, "earlier alert is", "earlier alerts are")+" no longer here: capmon db alerts lists all", m.styles.note)
 	}
 	if len(m.alerts.alerts) == 0 && !m.alerts.none {
 		add("no alerts in the last "+spanText(alertSpans[m.alerts.span])+"; capmon db alerts lists earlier ones", m.styles.plain)

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/api"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // filter selects rows: a row must match all terms.
@@ -69,6 +71,12 @@ func beginningWith(prefix string) (set capability.Set) {
 
 func (f filter) matches(r *row) bool {
 	return !slices.ContainsFunc(f, func(t term) bool { return !t.matches(r) })
+}
+
+// mayMatch reports whether the filter may match a container whose capabilities are not known.
+func (f filter) mayMatch(c uses.ContainerRef) bool {
+	r := &row{Container: api.Container{ID: c.ID, Title: c.Title(), Image: c.Image}}
+	return !slices.ContainsFunc(f, func(t term) bool { return t.setOf == nil && !t.matches(r) })
 }
 
 func (t term) matches(r *row) bool {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/overview"
 	"github.com/capmon/capmon/internal/printable"
 )
@@ -41,6 +43,7 @@ type plainPrinter struct {
 
 	began                 bool
 	failed, lost, trouble string
+	unread                string // why the alerts cannot be read
 }
 
 // step reads once, and prints what has changed.
@@ -110,12 +113,17 @@ func (p *plainPrinter) printState() {
 // printRow prints what has changed in a row. old is nil if the row is new.
 func (p *plainPrinter) printRow(old, r *row) {
 	subject := printable.Word(bound(r.Title))
-	if old == nil {
-		if r.Running {
-			p.print(subject, rowText(r, p.model.now()))
-		}
-		return
+	switch {
+	case old == nil && r.Running:
+		p.print(subject, rowText(r, p.model.now()))
+	case old == nil && p.began: // between two reads
+		p.print(subject, "began and ended; "+rowText(r, p.model.now()))
+	case old != nil:
+		p.printChanges(subject, old, r)
 	}
+}
+
+func (p *plainPrinter) printChanges(subject string, old, r *row) {
 	for _, change := range []struct {
 		before, after capability.Set
 		text          string
@@ -159,27 +167,66 @@ func (p *plainPrinter) printAlerts(ctx context.Context) {
 		return
 	}
 	p.model.alertsAt = p.model.now()
-	since := log.since(p.model.now())
-	if len(log.alerts) == 0 {
-		since = p.model.now().Add(-alertOverlap)
+	if log.begin.IsZero() {
+		log.begin = p.model.now().Add(-alertOverlap)
 	}
-	alerts, err := p.model.source.Alerts(ctx, since)
+	skipped := log.skipped
+	alerts, err := p.model.source.Alerts(ctx, log.since(p.model.now()))
+	if ctx.Err() != nil {
+		return
+	}
 	if errors.Is(err, ErrNoAlerts) {
 		log.none = true
 		return
 	}
-	known := make(map[string]bool)
-	for id := range log.seen {
-		known[id] = true
-	}
+	known := maps.Clone(log.seen)
 	log.add(alerts, err)
+	p.printUnread(log)
+	if log.skipped && !skipped {
+		p.print("", "there were too many alerts to read: some are missing here; capmon db alerts lists all")
+	}
 	for _, one := range alerts {
-		id := one.Container().ID
-		shown := slices.ContainsFunc(p.model.table.shown, func(r *row) bool { return r.ID == id })
-		if !known[one.ID] && (id == "" || shown) {
-			p.print("ALERT", fmt.Sprintf("%s  %s  %s", one.Severity, printable.Word(bound(one.Rule)), escape(bound(one.Summary))))
+		if _, printed := known[one.ID]; !printed && p.selects(one) {
+			p.print("ALERT", fmt.Sprintf("%s  %s  %s", printable.Word(bound(string(one.Severity))), printable.Word(bound(one.Rule)), escape(bound(one.Summary))))
 		}
 	}
+}
+
+// printUnread prints why the alerts cannot be read when that changes.
+func (p *plainPrinter) printUnread(log *alertLog) {
+	unread := ""
+	if log.err != nil {
+		unread = safe(log.err.Error())
+	}
+	switch {
+	case unread == p.unread || log.busy > 0 && unread == "":
+		return
+	case unread == "":
+		p.print("", "the alerts can be read again")
+	default:
+		p.print("", "NOT UP TO DATE: cannot read the alerts: "+unread)
+	}
+	p.unread = unread
+}
+
+// selects reports whether the filter may select the container of an alert.
+func (p *plainPrinter) selects(one alert.Alert) bool {
+	c := one.Container()
+	if c.ID == "" {
+		return true
+	}
+	hasRow := false
+	for _, r := range p.model.table.rows {
+		if r.ID != c.ID {
+			continue
+		}
+		if p.model.table.filter.matches(r) {
+			return true
+		}
+		hasRow = true
+	}
+	// The recording no longer has a container that has ended.
+	return !hasRow && p.model.table.filter.mayMatch(c)
 }
 
 // rowText describes a container completely.

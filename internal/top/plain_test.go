@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -41,7 +42,7 @@ func (s *plainScreen) next(t *testing.T) string {
 	_ = s.step(t.Context())
 	var lines strings.Builder
 	for line := range strings.Lines(s.out.String()) {
-		rest, ok := strings.CutPrefix(line, "12:00:00  ")
+		rest, ok := strings.CutPrefix(line, s.model.now().Format(time.TimeOnly)+"  ")
 		if !ok {
 			t.Errorf("no time: %q", line)
 		}
@@ -118,7 +119,7 @@ func TestPlainFilter(t *testing.T) {
 		t.Errorf("printed %s", got)
 	}
 	s.source.alerts, s.model.alertsAt = someAlerts(), time.Time{}
-	s.source.alerts[0].Use.Container.ID = "another"
+	s.source.alerts[0].Use.Container = uses.ContainerRef{ID: "another", Name: "other"}
 	if got := s.next(t); strings.Contains(got, "raw-socket") || !strings.Contains(got, "capmon-loss") {
 		t.Errorf("printed %s", got)
 	}
@@ -126,6 +127,53 @@ func TestPlainFilter(t *testing.T) {
 	web.Used, web.Unused = web.Used.With(capability.NetRaw), web.Unused.Without(capability.NetRaw)
 	if got := s.next(t); !strings.HasPrefix(got, "web-10  used NET_RAW; now 2 used") {
 		t.Errorf("a change after which the filter no longer selects the container: %q", got)
+	}
+}
+
+// A container may begin and end between two reads, and serve may have saved and removed its data before top reads it.
+func TestPlainLinesOfShortContainers(t *testing.T) {
+	t.Parallel()
+	s := newPlain(t, "web")
+	s.next(t)
+	short := containerOf("web-short", "busybox", capability.SysAdmin)
+	short.Running = false
+	s.source.snapshot.Containers.Containers = append(s.source.snapshot.Containers.Containers, short)
+	s.source.alerts, s.model.alertsAt = append(alertsOf("web-gone", 1, saturday), alertsOf("other-gone", 1, saturday)...), time.Time{}
+	s.source.alerts[0].Summary = "raw socket of web-gone"
+	got := s.next(t)
+	if !strings.Contains(got, "web-short  began and ended; busybox, granted 14, used 1 (SYS_ADMIN)") {
+		t.Errorf("a container that began and ended: %s", got)
+	}
+	if !strings.Contains(got, "raw socket of web-gone") || strings.Count(got, "ALERT") != 1 {
+		t.Errorf("alerts of containers that have gone: %s", got)
+	}
+}
+
+func TestPlainAlerts(t *testing.T) {
+	t.Parallel()
+	s := newPlain(t, "")
+	s.source.alertsErr = errors.New("no database")
+	const trouble = "NOT UP TO DATE: cannot read the alerts: no database\n"
+	if got := s.next(t); !strings.Contains(got, trouble) {
+		t.Errorf("unread alerts: %s", got)
+	}
+	for range 2 {
+		s.model.alertsAt = time.Time{}
+		if got := s.next(t); got != "" {
+			t.Errorf("the same trouble again: %s", got)
+		}
+	}
+	s.model.now = func() time.Time { return saturday.Add(12 * time.Hour) }
+	s.source.alertsErr, s.source.alerts = nil, alertsOf("flood", 2*maxAlerts, saturday)
+	if got := s.next(t); strings.Count(got, "ALERT") != 2*maxAlerts || !strings.Contains(got, "the alerts can be read again") {
+		t.Errorf("printed %d alerts: %.300s", strings.Count(got, "ALERT"), got)
+	}
+	if since := s.source.since; !since.Equal(saturday.Add(-alertOverlap)) {
+		t.Errorf("after a long trouble, the alerts were read since %v", since)
+	}
+	s.model.alertsAt = time.Time{}
+	if got := s.next(t); got != "" {
+		t.Errorf("the same alerts again: %.300s", got)
 	}
 }
 

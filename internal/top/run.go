@@ -2,6 +2,7 @@ package top
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -35,6 +36,13 @@ type Options struct {
 func (o *Options) Validate() (err error) {
 	if o.order, err = parseSortKey(o.Sort); err != nil {
 		return err
+	}
+	var typed prompt // the screen must show all of the filter
+	switch typed.insert(o.Filter); {
+	case len(o.Filter) > maxFilter:
+		return fmt.Errorf("the filter has %d bytes: use at most %d", len(o.Filter), maxFilter)
+	case typed.text != o.Filter:
+		return fmt.Errorf("the filter %q has characters that not all terminals show alike: leave them out", o.Filter)
 	}
 	o.filter, err = parseFilter(o.Filter)
 	return err

@@ -172,6 +172,14 @@ func TestAlertsPage(t *testing.T) {
 	s.source.alertsErr = errors.New("no database")
 	s.refresh()
 	s.has("cannot read the alerts: no database", "raw-socket")
+	s.keys("esc").has("NAME", "cannot read the alerts: no database").keys("a")
+	s.source.err = errors.New("no answer")
+	s.refresh()
+	s.has("no answer").lacks("cannot read the alerts") // the same reason
+	s.source.err = nil
+	s.source.alertsErr, s.source.alerts = nil, alertsOf("flood", maxAlerts+1, saturday)
+	s.refresh()
+	s.keys("home").has("3 earlier alerts", "capmon db alerts")
 	s.source.alertsErr = ErrNoAlerts
 	s.refresh()
 	s.has("only capmon serve has alerts")
@@ -223,6 +231,30 @@ func TestLossesAreVisible(t *testing.T) {
 	s.refresh()
 	s.has("LOST RECORDS", "5 checks").lacks("none lost")
 	s.keys("enter").has("LOST RECORDS")
+}
+
+func TestTheLastLossIsShownOnce(t *testing.T) {
+	t.Parallel()
+	s := newScreen(t, 200, 24, false)
+	s.source.snapshot.Losses = monitor.Losses{Checks: 12}
+	s.source.snapshot.LastLoss = profile.LossTexts(s.source.snapshot.Losses)[0]
+	s.refresh()
+	if n := strings.Count(s.text(), "12 checks"); n != 1 {
+		t.Errorf("shown %d times:\n%s", n, s.text())
+	}
+}
+
+// A filter that the screen cannot show would hide containers unnoticed.
+func TestFiltersThatTheScreenCannotShow(t *testing.T) {
+	t.Parallel()
+	for filter, want := range map[string]string{
+		"\u0301": "terminals", "web\tdb": "terminals", "\xff": "terminals", "a\u202e": "terminals", strings.Repeat("a", maxFilter+1): "at most 200",
+	} {
+		options := Options{Filter: filter, Sort: SortKeys()[0]}
+		if err := options.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", filter, err)
+		}
+	}
 }
 
 func TestBeforeTheFirstRead(t *testing.T) {

@@ -60,7 +60,7 @@ func detailsOf(p profile.Profile, c api.Container, more ...string) (Details, err
 			continue
 		}
 		for _, s := range profile.Summaries(p) {
-			if s.Container.Title() == run.Container.Title() && s.Container.Image == run.Container.Image && s.Container.Unconfirmed == run.Container.Unconfirmed {
+			if s.Container.SharesList(run.Container) {
 				return Details{Summary: s, Cautions: append(more, report.Notes(s)...)}, nil
 			}
 		}

@@ -16,9 +16,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/api"
 	"github.com/capmon/capmon/internal/api/apitest"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -130,6 +132,30 @@ func TestDetailsHaveAllRunsOfTheContainer(t *testing.T) {
 	}
 }
 
+// A container can have the name of the service of others, or the short ID of a container without a name.
+func TestDetailsAreNotThoseOfANamesake(t *testing.T) {
+	t.Parallel()
+	run := func(id string, c profile.Container, of capability.Capability) profile.Run {
+		c.ID, c.Image = strings.Repeat(id, 64), "nginx:1.27"
+		return profile.Run{
+			ID: "observation/" + id, Observation: profile.Observation{ID: "observation", Start: saturday, End: saturday.Add(time.Hour)},
+			Container: c, Started: &saturday, Ended: saturday.Add(time.Hour), Uses: []profile.UsePattern{{Capability: of, Class: "required", Granted: true, Count: 1}},
+		}
+	}
+	p := profile.New(
+		run("1", profile.Container{Name: "shop"}, capability.SysAdmin),
+		run("2", profile.Container{Name: "shop.1.x", Labels: map[string]string{"com.docker.swarm.service.name": "shop"}}, capability.Chown),
+		run("3", profile.Container{Name: "444444444444"}, capability.SysAdmin),
+		run("4", profile.Container{}, capability.Chown),
+	)
+	for _, id := range []string{"2", "4"} {
+		details, err := detailsOf(p, api.Container{ID: strings.Repeat(id, 64)})
+		if want := capability.Of(capability.Chown); err != nil || details.Summary.List() != want {
+			t.Errorf("container %s: %v, the list is %v", id, err, details.Summary.List())
+		}
+	}
+}
+
 func TestSelectionOfAContainer(t *testing.T) {
 	t.Parallel()
 	for want, c := range map[string]api.Container{
@@ -190,8 +216,59 @@ func TestAlertsAreKeptOnce(t *testing.T) {
 		one.ID, one.Time = fmt.Sprint("x", i), saturday.Add(time.Duration(i)*time.Second)
 		log.add(append(alerts[:0:0], one), nil)
 	}
-	if len(log.alerts) != maxAlerts || len(log.seen) != maxAlerts || len(log.last) != 1 {
-		t.Errorf("%d alerts, %d seen, %d last", len(log.alerts), len(log.seen), len(log.last))
+	if len(log.alerts) != maxAlerts || len(log.seen) != maxAlerts || len(log.last) != 1 || log.discarded != 2 {
+		t.Errorf("%d alerts, %d seen, %d last, %d discarded", len(log.alerts), len(log.seen), len(log.last), log.discarded)
+	}
+}
+
+// alertsOf returns alerts of a container, one millisecond after another, the oldest first.
+func alertsOf(container string, n int, from time.Time) (all []alert.Alert) {
+	for i := range n {
+		one := alert.New("raw-socket", alert.Warning, "raw socket", 1, uses.Use{
+			Time: from.Add(time.Duration(i) * time.Millisecond), Container: uses.ContainerRef{ID: container, Name: container},
+		})
+		one.ID = fmt.Sprint(container, i)
+		all = append(all, one)
+	}
+	return all
+}
+
+func TestAFloodOfAlertsRemovesNoAlertOfOthers(t *testing.T) {
+	t.Parallel()
+	var log alertLog
+	log.add(alertsOf("victim", 3, saturday), nil)
+	flood := alertsOf("flood", 2*maxAlerts, saturday.Add(time.Second))
+	log.add(flood, nil)
+	if last := log.last["victim"]; len(log.alerts) != maxAlerts || last == nil || last.ID != "victim2" || log.alerts[0].ID != "victim0" {
+		t.Errorf("%d alerts, the first is %+v, the last of the victim %+v", len(log.alerts), log.alerts[0], last)
+	}
+	if log.add(flood, nil) {
+		t.Error("a read returned the same alerts again, and they are new")
+	}
+	log.add(alertsOf("later", 1, saturday.Add(time.Hour)), nil)
+	if len(log.seen) > maxAlerts {
+		t.Errorf("remembers %d alerts after an hour", len(log.seen))
+	}
+}
+
+func TestAlertsThatStayUnreadAreATrouble(t *testing.T) {
+	t.Parallel()
+	var log alertLog
+	for range alertSpans {
+		log.add(nil, &statusError{http.StatusUnprocessableEntity, "too much"})
+	}
+	if log.err == nil || !log.skipped {
+		t.Errorf("too many alerts even in the shortest time: %v, skipped: %v", log.err, log.skipped)
+	}
+	log = alertLog{}
+	for range mostBusy {
+		log.add(nil, &statusError{http.StatusServiceUnavailable, "no database"})
+	}
+	if log.err == nil {
+		t.Error("the database stays unreadable, and there is no error")
+	}
+	if log.add(nil, nil); log.err != nil {
+		t.Errorf("after a successful read: %v", log.err)
 	}
 }
 

@@ -155,32 +155,41 @@ func pad(s string, to int, right bool) string {
 // than a line anywhere. Further lines begin with the indent.
 func wrap(s string, limit int, indent string) []string {
 	var lines []string
-	line, started := "", false // started: the line has more than the indent
+	var line strings.Builder
+	used, started := 0, false // used is the width of the line; started: the line has more than the indent
+	add := func(text string) {
+		line.WriteString(text)
+		used += width(text)
+	}
 	flush := func() {
-		lines = append(lines, strings.TrimRight(line, " "))
-		line, started = indent, false
+		lines = append(lines, strings.TrimRight(line.String(), " "))
+		line.Reset()
+		used, started = 0, false
+		add(indent)
 	}
 	for word := range strings.SplitSeq(s, " ") {
-		if started && fitting(word, limit-width(line)-1) < len(word) {
+		if started && (used >= limit || fitting(word, limit-used-1) < len(word)) {
 			flush()
 		}
 		if started {
-			line += " "
+			add(" ")
 		}
 		for { // more than once only at the start of a line
-			n := fitting(word, limit-width(line))
+			n := fitting(word, limit-used)
 			if n == len(word) {
 				break
 			}
 			if n == 0 { // not even one character fits
 				_, n = utf8.DecodeRuneInString(word)
 			}
-			line, word = line+word[:n], word[n:]
+			add(word[:n])
+			word = word[n:]
 			flush()
 		}
-		line, started = line+word, true
+		add(word)
+		started = true
 	}
-	return append(lines, strings.TrimRight(line, " "))
+	return append(lines, strings.TrimRight(line.String(), " "))
 }
 
 // count returns a number with a noun.

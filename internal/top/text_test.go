@@ -88,3 +88,13 @@ func TestWrap(t *testing.T) {
 		}
 	}
 }
+
+func TestWrapOfSpaces(t *testing.T) {
+	t.Parallel()
+	// It takes hours if each space costs a look at the whole line.
+	const most = 1 << 20
+	lines := wrap("a"+strings.Repeat(" ", most)+"b", 80, "  ")
+	if first, last := lines[0], lines[len(lines)-1]; first != "a" || strings.TrimSpace(last) != "b" || strings.TrimSpace(strings.Join(lines[1:len(lines)-1], "")) != "" {
+		t.Errorf("the first line is %.20q, the last one %.20q of %d", first, last, len(lines))
+	}
+}

@@ -43,6 +43,7 @@ type fakeSource struct {
 	alerts    []alert.Alert
 	err       error
 	alertsErr error
+	since     time.Time // of the last read of the alerts
 	reads     int
 }
 
@@ -57,7 +58,8 @@ func (f *fakeSource) Details(context.Context, api.Container) (Details, error) {
 	return f.details, f.err
 }
 
-func (f *fakeSource) Alerts(context.Context, time.Time) ([]alert.Alert, error) {
+func (f *fakeSource) Alerts(_ context.Context, since time.Time) ([]alert.Alert, error) {
+	f.since = since
 	return f.alerts, f.alertsErr
 }
 

@@ -2,6 +2,7 @@ package top
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,8 +141,8 @@ func (m *model) totalTexts() []string {
 // lossTexts returns what was lost; nil if nothing was.
 func (m *model) lossTexts() []string {
 	texts := profile.LossTexts(m.snapshot.Losses)
-	if m.snapshot.LastLoss != "" {
-		texts = append([]string{escape(bound(m.snapshot.LastLoss))}, texts...)
+	if last := m.snapshot.LastLoss; last != "" && !slices.Contains(texts, last) {
+		texts = append([]string{escape(bound(last))}, texts...)
 	}
 	if lost := m.sums.lost; lost > 0 && len(texts) == 0 {
 		texts = append(texts, fmt.Sprintf("%d checks", lost))
@@ -164,6 +165,9 @@ func (m *model) warnings() []string {
 	}
 	if m.snapshot.Trouble != "" {
 		texts = append(texts, "capmon serve cannot save: "+safe(m.snapshot.Trouble))
+	}
+	if m.alerts.err != nil && m.failure == nil {
+		texts = append(texts, "cannot read the alerts: "+safe(m.alerts.err.Error()))
 	}
 	return texts
 }

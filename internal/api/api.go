@@ -134,6 +134,7 @@ type server struct {
 	options Options
 	streams Limiter
 	cache   pageCache
+	span    pageSpan
 	current containersResponse
 }
 

@@ -81,7 +81,7 @@ func (s *server) currentPage(ctx context.Context, selection store.Selection) (pa
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	state := s.source.State()
-	p, missing, err := s.source.Profile(ctx, selection)
+	p, missing, note, err := s.recentRuns(ctx, selection)
 	if err != nil {
 		return page.Page{}, err
 	}
@@ -90,7 +90,11 @@ func (s *server) currentPage(ctx context.Context, selection store.Selection) (pa
 		made = time.Now()
 	}
 	shown := page.OfProfile(p, page.Options{Version: s.options.Version, Time: made})
-	shown.Notes = append(append(s.troubles(state), cautions(missing)...), shown.Notes...)
+	notes := s.troubles(state)
+	if note != "" {
+		notes = append(notes, note)
+	}
+	shown.Notes = append(append(notes, cautions(missing)...), shown.Notes...)
 	return shown, nil
 }
 

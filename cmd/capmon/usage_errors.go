@@ -63,7 +63,7 @@ func explainFlag(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w%s", explainValue(err), advice(cmd, mistyped, names))
 }
 
-// explainValue describes the form of a flag's value if err is about a time or a number that the flag parser cannot
+// explainValue describes the form of a flag's value if err is about a value that the flag parser cannot
 // read. Otherwise it returns err.
 func explainValue(err error) error {
 	var invalid *pflag.InvalidValueError
@@ -74,6 +74,8 @@ func explainValue(err error) error {
 	switch kind := invalid.GetFlag().Value.Type(); {
 	case kind == "duration" && strings.HasPrefix(cause, "time: "):
 		form = "use a form such as 30s or 10m"
+	case kind == "bool":
+		form = "use true or false"
 	case kind == "int":
 		form = "use a whole number"
 	case kind == "uint32":

@@ -17,9 +17,14 @@ const allCapabilities = "ALL"
 
 // Risky returns the capabilities that allow a process to escape from the container or to change the host. None of them
 // is a default of Docker.
-func Risky() Set {
-	return Of(SysAdmin, SysModule, SysRawio, SysPtrace, SysBoot, SysTime, NetAdmin, DACReadSearch, MacAdmin, MacOverride,
-		AuditControl, Syslog, BPF, Perfmon, CheckpointRestore)
+func Risky() Set { return Of(RiskyOrder()...) }
+
+// RiskyOrder returns the capabilities of [Risky], those that give the most power over the host first.
+func RiskyOrder() []Capability {
+	return []Capability{
+		SysAdmin, SysModule, SysRawio, SysPtrace, BPF, Perfmon, DACReadSearch, CheckpointRestore,
+		SysBoot, NetAdmin, MacAdmin, MacOverride, Syslog, AuditControl, SysTime,
+	}
 }
 
 // Granted returns the capabilities that Docker grants for a container's settings, as TweakCapabilities in moby's

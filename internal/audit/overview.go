@@ -24,7 +24,7 @@ func (c *ContainerResult) row() overview.Row {
 		row.Used, row.Unused, row.Doubtful = o.Used, o.Unused, o.Unused.Minus(o.Certain)
 		row.Observed, row.Runs = time.Duration(o.Seconds*float64(time.Second)), o.Runs
 	}
-	self := profile.Container{Image: c.Image, Labels: c.labels}
+	self := profile.Container{Name: c.Name, Image: c.Image, Labels: c.labels}
 	row.Replica = overview.Replica(self, row)
 	return row
 }

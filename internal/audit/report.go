@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/waiver"
 )
@@ -160,9 +161,20 @@ func (c *ContainerResult) observedText() string {
 		text += fmt.Sprintf(", %d runs", o.Runs)
 	}
 	if o.Proved {
-		text += fmt.Sprintf("; proved to be sufficient: %s", cmp.Or(names(o.List), "none"))
+		return text + fmt.Sprintf("; proved to be sufficient: %s", cmp.Or(names(o.List), "none"))
+	}
+	if unsure := c.unsure(); !unsure.Empty() && c.Status == findings.Fail {
+		text += fmt.Sprintf("; only capmon verify can find out whether it needs %s", names(unsure))
 	}
 	return text
+}
+
+// unsure returns the used capabilities that the container may not need.
+func (c *ContainerResult) unsure() (set capability.Set) {
+	if c.Summary == nil || c.Observation == nil {
+		return set
+	}
+	return c.Summary.Unsure().Intersect(c.Observation.Used)
 }
 
 // failedRelated returns the related rules that the container violates.

@@ -47,7 +47,7 @@ func writeTable(out io.Writer, audit Audit, view View) error {
 func (a Audit) details(view View) string {
 	var page strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }
-	for _, c := range a.Containers {
+	for _, c := range overview.Sorted(a.Containers, (*ContainerResult).row) {
 		line("%-6s  %s  %s  %s", strings.ToUpper(string(c.Status)), printable.Text(c.Name), printable.Text(c.Image), containerid.Short(printable.Text(c.ID)))
 		line("  granted: %s", c.grantsText())
 		if !a.Static {

@@ -361,7 +361,8 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 		verdict := Classify(check)
 		switch verdict.Class {
 		case Soft:
-			return verdict.Reason != "" && (verdict.Unsure != "") == (check.Credential == monitor.UncertainCredential)
+			doubtful := check.Credential == monitor.UncertainCredential || SharedLimit(verdict.Site) != NotShared
+			return verdict.Reason != "" && (verdict.Unsure != "") == doubtful
 		case Redundant, Irrelevant, NestedUserns, OtherCredential, Setup:
 			return classes[verdict.Class] && verdict.Reason != "" && verdict.Unsure == ""
 		case LongSetup:

@@ -43,7 +43,7 @@ func (r Row) union(other Row) Row {
 	r.Used, r.Denied = r.Used.Union(other.Used), r.Denied.Union(other.Denied)
 	r.Unused = r.Unused.Union(other.Unused).Minus(r.Used)
 	r.Doubtful = r.Doubtful.Union(other.Doubtful).Intersect(r.Unused)
-	r.Observed, r.Runs = r.Observed+other.Observed, r.Runs+other.Runs
+	r.Observed, r.Runs = shortest(r, other)
 	return r
 }
 

@@ -26,7 +26,7 @@ func TestByJoinsContainersWithTheSameKey(t *testing.T) {
 	at := slices.IndexFunc(rows, func(r Row) bool { return r.Title == "web" })
 	web := rows[at]
 	used := capability.Of(capability.Chown, capability.Kill)
-	if web.Status != Unused || !web.Privileged || web.Image != "" || web.Used != used || web.Runs != 2 || !slices.Equal(web.Positions, []int{0, 2}) {
+	if web.Status != Unused || !web.Privileged || web.Image != "" || web.Used != used || web.Runs != 1 || !slices.Equal(web.Positions, []int{0, 2}) {
 		t.Errorf("%+v", web)
 	}
 	if *web.Granted != standard.With(capability.NetAdmin) || web.Unused != web.Granted.Minus(used) {

@@ -64,6 +64,7 @@ type Row struct {
 	Doubtful capability.Set
 
 	// Observed is how long capmon saw the workload run, in Runs runs. Runs is 0 if capmon never observed the workload.
+	// For several containers, both are about the container that capmon observed for the shortest time.
 	Observed time.Duration
 	Runs     int
 
@@ -102,8 +103,8 @@ func (r Row) Why() string {
 		return fmt.Sprintf("capmon did not see %d of its %d capabilities in use, but the observation is not sufficient", r.Unused.Len(), r.Granted.Len())
 	}
 	why := fmt.Sprintf("it does not use %d of its %d capabilities", r.Unused.Len(), r.Granted.Len())
-	if worst := r.Unused.Intersect(capability.Risky().With(capability.NetRaw)); !worst.Empty() {
-		why += ", " + Gravest(worst)[0].String() + " among them"
+	if worst := Gravest(r.Unused.Intersect(capability.Risky().With(capability.NetRaw))); len(worst) > 0 {
+		why += ", " + worst[0].String() + " among them"
 	}
 	return why
 }
@@ -195,8 +196,16 @@ func join(group, row Row) Row {
 	group.Used, group.Denied = group.Used.Union(row.Used), group.Denied.Union(row.Denied)
 	group.Unused = group.Unused.Intersect(row.Unused)
 	group.Doubtful = group.Doubtful.Union(row.Doubtful).Intersect(group.Unused)
-	group.Observed, group.Runs = group.Observed+row.Observed, group.Runs+row.Runs
+	group.Observed, group.Runs = shortest(group, row)
 	return group
+}
+
+// shortest returns the shorter observation of two rows.
+func shortest(one, other Row) (observed time.Duration, runs int) {
+	if other.Runs == 0 || one.Runs > 0 && other.Observed < one.Observed {
+		return other.Observed, other.Runs
+	}
+	return one.Observed, one.Runs
 }
 
 // Totals adds up rows. Observed is the number of containers whose workload capmon observed.

@@ -3,6 +3,7 @@ package overview
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/capmon/capmon/internal/profile"
 )
@@ -55,7 +56,7 @@ func selector(c profile.Container) string {
 }
 
 // Replica returns the replica key of a container: the service that it belongs to or, if it does not belong to one, its
-// image and its uses. Containers of one image can run different programs.
+// image, its name without the number at the end, and its uses. Containers of one image can run different programs.
 func Replica(c profile.Container, row Row) string {
 	if c.Unconfirmed != "" || c.Image == "" {
 		return ""
@@ -63,7 +64,12 @@ func Replica(c profile.Container, row Row) string {
 	if project, service := c.ComposeService(); service != "" && !c.OneOff() {
 		return fmt.Sprintf("service %q of %q", service, project)
 	}
-	return fmt.Sprintf("image %q used %x unused %x denied %x", c.Image, uint64(row.Used), uint64(row.Unused), uint64(row.Denied))
+	return fmt.Sprintf("image %q name %q used %x unused %x denied %x", c.Image, withoutNumber(c.Name), uint64(row.Used), uint64(row.Unused), uint64(row.Denied))
+}
+
+// withoutNumber returns web for web-2 and web2.
+func withoutNumber(name string) string {
+	return strings.TrimRight(strings.TrimRight(name, "0123456789"), "-_.")
 }
 
 func statusOf(s profile.Summary, row Row) Status {

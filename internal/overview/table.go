@@ -26,6 +26,8 @@ const (
 	gap = "  "
 	// minName is the smallest width to which Table shortens the names of containers and images.
 	minName = 12
+	// widest is the largest width of the unused capabilities if the width has no limit. Longer lists exceed it.
+	widest = 140
 )
 
 // Table returns the overview as lines: the totals, the heading and a line for each row. A line is at most as wide as
@@ -43,9 +45,13 @@ func Table(o Overview, options Options) string {
 		lines = append(lines, row.cells())
 	}
 	widths := fit(lines, options.Width)
+	limit := widths[unusedColumn]
+	if options.Width == 0 {
+		limit, widths[unusedColumn] = 0, min(limit, widest)
+	}
 	for i, cells := range lines {
 		if i > 0 {
-			cells[unusedColumn] = unusedText(o.Rows[i-1], widths[unusedColumn])
+			cells[unusedColumn] = unusedText(o.Rows[i-1], limit)
 		}
 		line := layOut(cells, widths)
 		if i > 0 && options.Color {
@@ -53,7 +59,23 @@ func Table(o Overview, options Options) string {
 		}
 		page.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
+	page.WriteString(legend(o.Rows))
 	return page.String()
+}
+
+// legend explains the signs that occur in the rows.
+func legend(rows []Row) string {
+	var signs []string
+	if slices.ContainsFunc(rows, func(r Row) bool { return r.Runs > 0 && r.CertainlyUnused() != r.Unused }) {
+		signs = append(signs, "?: perhaps unused, since capmon did not observe enough to be certain")
+	}
+	if slices.ContainsFunc(rows, func(r Row) bool { return len(r.Members) > 1 }) {
+		signs = append(signs, "(+1): and one replica with the same grants; OBSERVED is the shortest time")
+	}
+	if len(signs) == 0 {
+		return ""
+	}
+	return "\n" + strings.Join(signs, "\n") + "\n"
 }
 
 // Columns of the table.
@@ -94,16 +116,13 @@ func (r Row) usedText() string {
 	return fmt.Sprint(r.Used.Len())
 }
 
-// unusedText returns the number of unused capabilities and the names that fit in the width, NET_RAW and the risky ones
-// first. With a width of 0, all names fit. The number has a question mark if capmon is not certain.
+// unusedText returns the number of unused capabilities and the names that fit in the width, the gravest first. With a
+// width of 0, all names fit.
 func unusedText(r Row, width int) string {
 	if r.Runs == 0 || r.Granted == nil {
 		return "-"
 	}
-	s := fmt.Sprint(r.Unused.Len())
-	if !r.Certain() && !r.Unused.Empty() {
-		s += "?"
-	}
+	s := r.UnusedNumber()
 	names := Gravest(r.Unused)
 	for i, c := range names {
 		separator, rest := ", ", ""
@@ -124,13 +143,30 @@ func unusedText(r Row, width int) string {
 	return s
 }
 
-// Gravest returns the capabilities of a set: NET_RAW, which CIS 5.4 names, the risky ones, and then the others.
+// UnusedNumber returns how many capabilities are unused, and with a question mark how many of them capmon only did not
+// see in use: 12, 12? or 4 + 8?.
+func (r Row) UnusedNumber() string {
+	certain := r.CertainlyUnused().Len()
+	switch doubtful := r.Unused.Len() - certain; {
+	case doubtful == 0:
+		return fmt.Sprint(certain)
+	case certain == 0:
+		return fmt.Sprintf("%d?", doubtful)
+	default:
+		return fmt.Sprintf("%d + %d?", certain, doubtful)
+	}
+}
+
+// Gravest returns the capabilities of a set: the risky ones, the most powerful first, then NET_RAW, which CIS 5.4
+// names, and then the others.
 func Gravest(set capability.Set) []capability.Capability {
-	first := capability.Of(capability.NetRaw)
-	risky := capability.Risky()
-	all := set.Intersect(first).Sorted()
-	all = append(all, set.Intersect(risky).Sorted()...)
-	return append(all, set.Minus(first).Minus(risky).Sorted()...)
+	var all []capability.Capability
+	for _, c := range append(capability.RiskyOrder(), capability.NetRaw) {
+		if set.Has(c) {
+			all = append(all, c)
+		}
+	}
+	return append(all, set.Minus(capability.Of(all...)).Sorted()...)
 }
 
 func (r Row) observedText() string {

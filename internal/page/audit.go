@@ -31,6 +31,8 @@ func OfAudit(a audit.Audit, options Options) Page {
 	for i, c := range a.Containers {
 		s := subject{identity: c.Identity(), row: all.Containers[i]}
 		s.details = append(s.details, identity(s.identity), result(c))
+		s.details = append(s.details, remedy(a, c)...)
+		s.details = append(s.details, related(c)...)
 		if at, ok := position[c]; ok {
 			observed := labeled[at]
 			s.row.Denied = observed.Denied()
@@ -43,8 +45,6 @@ func OfAudit(a audit.Audit, options Options) Page {
 			s.states = statesOf(nil, s.row)
 		}
 		waive(s.states, c.Waived)
-		s.details = append(s.details, related(c)...)
-		s.details = append(s.details, remedy(a, c)...)
 		subjects = append(subjects, s)
 	}
 	if denials {

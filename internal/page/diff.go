@@ -125,7 +125,7 @@ func (p *Page) diffRow(key string, c compare.ContainerComparison) Row {
 		Key: key, Title: name(c.Name()),
 		Status: slices.IndexFunc(p.Statuses, func(s Status) bool { return s.Name == status }),
 		Values: []Value{
-			{Text: arrow(c, func(s profile.Summary) string { return name(s.Container.Image) })}, number(c.New().Len(), ""), number(c.Gone().Len(), ""),
+			{Text: arrow(c, func(s profile.Summary) string { return name(s.Container.Image) })}, number(c.New().Len()), number(c.Gone().Len()),
 			{Text: arrow(c, func(s profile.Summary) string { return overview.Duration(s.Observed) })},
 		},
 	}

@@ -127,27 +127,25 @@ func granted(r overview.Row) Value {
 	case r.Privileged:
 		return Value{"all " + fmt.Sprint(r.Granted.Len()), float64(r.Granted.Len())}
 	}
-	return number(r.Granted.Len(), "")
+	return number(r.Granted.Len())
 }
 
 func usedValue(r overview.Row) Value {
 	if r.Runs == 0 {
 		return Value{Text: "-"}
 	}
-	return number(r.Used.Len(), "")
+	return number(r.Used.Len())
 }
 
 func unusedValue(r overview.Row) Value {
 	switch {
 	case r.Runs == 0 || r.Granted == nil:
 		return Value{Text: "-"}
-	case !r.Certain() && !r.Unused.Empty():
-		return number(r.Unused.Len(), "?")
 	}
-	return number(r.Unused.Len(), "")
+	return Value{r.UnusedNumber(), float64(r.Unused.Len())}
 }
 
-func number(n int, suffix string) Value { return Value{fmt.Sprint(n) + suffix, float64(n)} }
+func number(n int) Value { return Value{fmt.Sprint(n), float64(n)} }
 
 func observed(r overview.Row) string {
 	if r.Runs == 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/overview"
 )
 
 // column is a column of the table.
@@ -37,7 +38,7 @@ var columns = []column{
 	{title: "IMAGE", key: byImage, least: 12, most: 60, rank: 1, cell: imageCell, cut: cutStart},
 	{title: "GRANTED", key: byGranted, least: 7, rank: 5, right: true, cell: grantedCell, paint: grantedPaint},
 	{title: "USED", key: byUsed, least: 4, rank: 7, right: true, cell: usedCell, paint: usedPaint},
-	{title: "UNUSED", key: byUnused, least: 8, most: 12, rank: 8, right: true, cell: unusedCell, paint: unusedPaint},
+	{title: "UNUSED", key: byUnused, least: 8, most: 14, rank: 8, right: true, cell: unusedCell, paint: unusedPaint},
 	{title: "DENIED", key: byDenied, least: 6, rank: 6, right: true, cell: deniedCell, paint: deniedPaint},
 	{title: "CHECKS/S", key: byRate, least: 8, rank: 3, right: true, cell: rateCell},
 	{title: "LAST USE", key: byLastUse, least: 13, most: 24, rank: 4, cell: lastUseCell, paint: lastUsePaint},
@@ -90,8 +91,8 @@ func grantedCell(r *row, _ time.Time, _ int) string {
 
 func usedCell(r *row, _ time.Time, _ int) string { return strconv.Itoa(r.Used.Len()) }
 
-// unusedCell returns the number of unused capabilities, with a question mark if capmon is not certain, and the mark of
-// an unused NET_RAW.
+// unusedCell returns the gravest unused capability, which is a risky one or NET_RAW, and the number of unused ones. The
+// number has a question mark if capmon is not certain.
 func unusedCell(r *row, _ time.Time, width int) string {
 	if r.Granted == nil {
 		return "?"
@@ -100,14 +101,18 @@ func unusedCell(r *row, _ time.Time, width int) string {
 	if !r.Row().Certain() && !r.Unused.Empty() {
 		s += "?"
 	}
-	switch {
-	case !r.Unused.Has(capability.NetRaw):
-	case width >= len("NET_RAW ")+len(s):
-		s = "NET_RAW " + s
-	default:
-		s = "RAW " + s
+	gravest := overview.Gravest(r.Unused.Intersect(capability.Risky().With(capability.NetRaw)))
+	if len(gravest) == 0 {
+		return s
 	}
-	return s
+	name, room := gravest[0].String(), width-len(" ")-len(s)
+	if gravest[0] == capability.NetRaw && room < len(name) {
+		name = "RAW"
+	}
+	if name = cutEnd(name, room); name == "" {
+		return s
+	}
+	return name + " " + s
 }
 
 func deniedCell(r *row, _ time.Time, _ int) string { return strconv.Itoa(r.Denied.Len()) }

@@ -140,7 +140,7 @@ func (p *detailsPrinter) capabilities(s profile.Summary) {
 		switch {
 		case !row.Certain():
 			of = perhaps
-		case c == capability.NetRaw, capability.Risky().Has(c):
+		case capability.Risky().Has(c):
 			of = risky
 		}
 		p.capability(of, c, nil)

@@ -88,7 +88,7 @@ func TestDetails(t *testing.T) {
 	t.Parallel()
 	s := newScreen(t, 80, 40, false)
 	s.keys("/", "web-10", "enter", "enter")
-	s.has("web-10  nginx:1.27", "docker run --cap-drop=ALL", "+ NET_BIND_SERVICE   used", "x SYS_ADMIN          denied", "- NET_RAW            unused, risky",
+	s.has("web-10  nginx:1.27", "docker run --cap-drop=ALL", "+ NET_BIND_SERVICE   used", "x SYS_ADMIN          denied", "- NET_RAW            unused",
 		"~ CHOWN              unsure", "4×  nginx  setuid(101) in __sys_setuid", "note: ")
 	s.keys("c")
 	if want := "--cap-drop=ALL --cap-add=CHOWN --cap-add=NET_BIND_SERVICE --cap-add=SETUID"; s.copied != want {

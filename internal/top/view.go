@@ -361,7 +361,7 @@ func (m *model) helpLines() []string {
 	for _, text := range []string{
 		"",
 		"The table is about the time since the last start of each container, as far as capmon recorded it.",
-		"UNUSED: RAW means that NET_RAW is unused. A question mark means that capmon did not see enough to be certain.",
+		"UNUSED: the gravest unused capability (RAW is NET_RAW), and how many are unused. A question mark means that capmon did not see enough to be certain.",
 		"GRANTED: all means a privileged container.",
 		"",
 		"Words of a filter must all match. A word is a part of a name or image, or one of",

@@ -195,6 +195,8 @@ func TestTopShowsWhatServeRecords(t *testing.T) {
 	x.keys("a")
 	x.shows("raw-socket", "top-a-web-2")
 	x.keys("Escape")
+	x.shows("docker run --cap-drop=ALL")
+	x.keys("Escape")
 	x.shows("NAME")
 	x.keys("?")
 	x.shows("move up by a page")

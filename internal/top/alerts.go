@@ -120,7 +120,31 @@ func (l *alertLog) trim() {
 	maps.DeleteFunc(l.seen, func(id string, at time.Time) bool { return !kept[id] && at.Before(again) })
 }
 
-// alertLines returns the alerts, the latest first.
+// selects reports whether to show an alert: whether it is of the open container or, if none is open, whether the filter
+// may select its container. Alerts without a container are about capmon itself.
+func (m *model) selects(one alert.Alert) bool {
+	c := one.Container()
+	switch {
+	case c.ID == "":
+		return true
+	case m.open != nil:
+		return c.ID == m.open.ID
+	}
+	hasRow := false
+	for _, r := range m.table.rows {
+		if r.ID != c.ID {
+			continue
+		}
+		if m.table.filter.matches(r) {
+			return true
+		}
+		hasRow = true
+	}
+	// The recording no longer has a container that has ended.
+	return !hasRow && m.table.filter.mayMatch(c)
+}
+
+// alertLines returns the selected alerts, the latest first.
 func (m *model) alertLines() []string {
 	var lines []string
 	add := func(text string, paint style) {
@@ -143,7 +167,11 @@ func (m *model) alertLines() []string {
 	if len(m.alerts.alerts) == 0 && !m.alerts.none {
 		add("no alerts in the last "+spanText(alertSpans[m.alerts.span])+"; capmon db alerts lists earlier ones", m.styles.plain)
 	}
-	for _, one := range slices.Backward(m.alerts.alerts) {
+	selected := slices.DeleteFunc(slices.Clone(m.alerts.alerts), func(one alert.Alert) bool { return !m.selects(one) })
+	if n := len(m.alerts.alerts) - len(selected); n > 0 {
+		add(count(n, "alert of another container is", "alerts of other containers are")+" not shown", m.styles.plain)
+	}
+	for _, one := range slices.Backward(selected) {
 		at := one.Time.Local().Format(time.DateTime)
 		head := strings.Join([]string{at, severitySigns[one.Severity] + " " + safe(string(one.Severity)), safe(one.Rule), titleOf(one)}, "  ")
 		lines = append(lines, m.styles.severity(one.Severity).Render(cutEnd(head, m.width)))

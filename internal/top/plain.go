@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/capability"
-	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/overview"
 	"github.com/capmon/capmon/internal/printable"
 )
@@ -186,7 +185,7 @@ func (p *plainPrinter) printAlerts(ctx context.Context) {
 		p.print("", "there were too many alerts to read: some are missing here; capmon db alerts lists all")
 	}
 	for _, one := range alerts {
-		if _, printed := known[one.ID]; !printed && p.selects(one) {
+		if _, printed := known[one.ID]; !printed && p.model.selects(one) {
 			p.print("ALERT", fmt.Sprintf("%s  %s  %s", printable.Word(bound(string(one.Severity))), printable.Word(bound(one.Rule)), escape(bound(one.Summary))))
 		}
 	}
@@ -207,26 +206,6 @@ func (p *plainPrinter) printUnread(log *alertLog) {
 		p.print("", "NOT UP TO DATE: cannot read the alerts: "+unread)
 	}
 	p.unread = unread
-}
-
-// selects reports whether the filter may select the container of an alert.
-func (p *plainPrinter) selects(one alert.Alert) bool {
-	c := one.Container()
-	if c.ID == "" {
-		return true
-	}
-	hasRow := false
-	for _, r := range p.model.table.rows {
-		if r.ID != c.ID {
-			continue
-		}
-		if p.model.table.filter.matches(r) {
-			return true
-		}
-		hasRow = true
-	}
-	// The recording no longer has a container that has ended.
-	return !hasRow && p.model.table.filter.mayMatch(c)
 }
 
 // rowText describes a container completely.

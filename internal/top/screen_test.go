@@ -100,6 +100,20 @@ func TestDetails(t *testing.T) {
 	s.keys("esc").has("> web-10")
 }
 
+// The alerts are of the open container or, without one, of the containers that the filter selects.
+func TestAlertsAreSelected(t *testing.T) {
+	t.Parallel()
+	s := newScreen(t, 80, 24, false)
+	s.keys("a").has("raw-socket", "web-10")
+	s.lacks("not shown")
+	s.keys("esc", "/", "web-10", "enter", "enter", "a").has("raw-socket", "web-10")
+	s.lacks("not shown")
+	s.keys("esc", "esc", "esc", "/", "proxy", "enter", "a").has("1 alert of another container is not shown")
+	s.lacks("raw-socket")
+	s.keys("esc", "enter", "a").has("1 alert of another container is not shown")
+	s.lacks("raw-socket")
+}
+
 // A list for which capmon saw no start may be too short. It is not copied by accident.
 func TestTheListOfAnUnseenStartIsCopiedOnlyOnRequest(t *testing.T) {
 	t.Parallel()

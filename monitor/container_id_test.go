@@ -5,12 +5,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/capmon/capmon/internal/containerid"
+	"github.com/capmon/capmon/internal/containerid/containeridtest"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/testutil"
 )
@@ -39,13 +43,47 @@ type cgroupTree struct {
 
 func newCgroupTree(t *testing.T) cgroupTree {
 	t.Helper()
+	return newNamedCgroupTree(t, "")
+}
+
+// newNamedCgroupTree makes a tree whose top has a certain name.
+func newNamedCgroupTree(t *testing.T, name string) cgroupTree {
+	t.Helper()
 	cgroups, err := kernel.DetectCgroups()
 	if err != nil {
 		t.Fatal(err)
 	}
 	tree := cgroupTree{t, cgroups, "/capmon-test-" + strings.ToLower(rand.Text())}
 	tree.make(tree.top)
+	if name != "" {
+		tree.top = path.Join(tree.top, name)
+		tree.make(tree.top)
+	}
 	return tree
+}
+
+// sleepIn makes cgroups like check, and starts a process in the innermost, which runs until the end of the test. It
+// returns the innermost cgroup.
+func (tree cgroupTree) sleepIn(names ...string) string {
+	tree.t.Helper()
+	innermost := tree.top
+	for _, name := range names {
+		innermost = path.Join(innermost, name)
+		tree.make(innermost)
+	}
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		tree.t.Fatal(err)
+	}
+	tree.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	procs := filepath.Join(tree.cgroups.Mount, innermost, "cgroup.procs")
+	if err := os.WriteFile(procs, []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
+		tree.t.Fatal(err)
+	}
+	return innermost
 }
 
 // make makes a cgroup unless it exists.
@@ -115,22 +153,17 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 	const none = -1
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
-	for name, test := range map[string]struct {
+	type testCase struct {
 		names []string
 		want  int // index of the container's name
-	}{
+	}
+	tests := map[string]testCase{
 		"an ID":                        {[]string{id}, 0},
-		"Docker's scope":               {[]string{"docker-" + id + ".scope"}, 0},
-		"Podman's scope":               {[]string{"libpod-" + id + ".scope"}, 0},
-		"containerd's scope":           {[]string{"cri-containerd-" + id + ".scope"}, 0},
-		"CRI-O's scope":                {[]string{"crio-" + id + ".scope"}, 0},
 		"any engine's scope":           {[]string{"x-" + id + ".scope"}, 0},
 		"an engine with dashes only":   {[]string{"--" + id + ".scope"}, 0},
 		"an engine that is no text":    {[]string{"\xff\xfe-" + id + ".scope"}, 0},
 		"an engine named like conmon":  {[]string{"my-cocoon-" + id + ".scope"}, 0},
 		"an engine ending in conmon":   {[]string{"xconmon-" + id + ".scope"}, none},
-		"Podman's monitor":             {[]string{"libpod-conmon-" + id + ".scope"}, none},
-		"CRI-O's monitor":              {[]string{"crio-conmon-" + id + ".scope"}, none},
 		"a monitor alone":              {[]string{"conmon-" + id + ".scope"}, none},
 		"63 digits":                    {[]string{id[1:]}, none},
 		"65 digits":                    {[]string{id + "0"}, none},
@@ -164,7 +197,12 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 		"a container in a cgroup with a too long name": {[]string{scope(127), inner}, 1},
 		"as deep as can be followed":                   {append([]string{id}, below(maxDepth-1)...), 0},
 		"deep and last":                                {append(below(maxDepth-1), id), maxDepth - 1},
-	} {
+	}
+	for _, form := range containeridtest.PathForms(id, inner) {
+		names := strings.Split(strings.TrimPrefix(form.Path, "/"), "/")
+		tests["form: "+form.About] = testCase{names, slices.Index(names, path.Base(form.Container))} // none without a container
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			tree := cgroupTree{t, tree.cgroups, path.Join(tree.top, strings.ToLower(rand.Text()))}
 			tree.make(tree.top)
@@ -195,6 +233,28 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 		})
 	}
 	lossless(t, snapshot(t, m))
+}
+
+// A pod of Podman is not a container, also if its containers ran before the recording. A cgroup of the same form with a
+// process of its own is a container, whatever cgroups it makes.
+func TestPodsAreNotContainers(t *testing.T) {
+	parent := newNamedCgroupTree(t, "libpod_parent")
+	pod, member, container, fake := randomID(), "libpod-"+randomID(), randomID(), "libpod-"+randomID()
+	running := parent.sleepIn(pod, member)
+	m := start(t, Options{})
+	cgroups := slices.Concat(parent.check(pod, member), parent.check(container), parent.check(container, fake))
+	recorded := parent.recorded(m, cgroups)
+	for cgroup, want := range map[string]bool{
+		path.Join(parent.top, pod): false, running: true,
+		path.Join(parent.top, container): true, path.Join(parent.top, container, fake): false,
+	} {
+		if _, ok := recorded[cgroup]; ok != want {
+			t.Errorf("%s is recorded as a container: %v, want %v", cgroup, ok, want)
+		}
+	}
+	if c := recorded[running]; !c.Existed {
+		t.Errorf("the container that ran before: %+v", c)
+	}
 }
 
 // The programs also use the cached result for a cgroup when they find the container of a cgroup below it.

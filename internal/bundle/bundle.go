@@ -1,0 +1,186 @@
+// Package bundle finds and reads the OCI bundles of containers. A bundle has the file config.json, from which the
+// runtime (runc, crun) made the container. So it has the container's exact grants, also if no engine answers.
+//
+// A container can give its processes any name and arguments, and make any files. So a bundle counts only if a process
+// outside the container names it (the monitor or shim of an engine, run by root on the host), if only root can have
+// written it, and if its ID and cgroup are those of the container.
+package bundle
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/capmon/capmon/capability"
+)
+
+// The engines that a [Bundle] can name.
+const (
+	Podman     = "podman"
+	CRIO       = "cri-o"
+	Containerd = "containerd"
+	Docker     = "docker"
+	Runc       = "runc"
+	Crun       = "crun"
+)
+
+// Bundle describes a container as its bundle does. Fields that the bundle does not have are empty.
+type Bundle struct {
+	// Engine is the engine that made the container, or the runtime if no engine did.
+	Engine string
+	ID     string
+	Name   string
+	// Image is the image as the user named it. ImageID is the digest of its configuration.
+	Image, ImageID string
+	// Namespace is the namespace of containerd.
+	Namespace string
+	// Pod is the ID of the container's pod: of its sandbox, as in Kubernetes.
+	Pod string
+	// Sandbox: the container is the sandbox of its pod. It runs no workload.
+	Sandbox     bool
+	Annotations map[string]string
+
+	// Bounding, Permitted and Ambient are the capabilities of the first process; nil if they are not known.
+	Bounding, Permitted, Ambient *capability.Set
+	// Privileged: the engine made the container with --privileged.
+	Privileged      bool
+	NoNewPrivileges bool
+	// Seccomp: the container has a seccomp filter.
+	Seccomp bool
+	// User is the user of the first process, UID:GID.
+	User string
+	// HostPIDs and HostNetwork: the container has no pid namespace, or no network namespace, of its own.
+	HostPIDs, HostNetwork bool
+	// CgroupsPath is the cgroup as the engine told the runtime: a path, or SLICE:PREFIX:NAME for systemd.
+	CgroupsPath string
+	// Created is the time when the engine made the container.
+	Created time.Time
+}
+
+// The annotations that describe containers, and what they say about a container's type.
+const (
+	annotationManager = "io.container.manager" // of Podman and CRI-O
+
+	crioPrefix    = "io.kubernetes.cri-o." // of CRI-O, and partly of Podman
+	criPrefix     = "io.kubernetes.cri."   // of containerd's CRI plugin
+	nerdctlPrefix = "nerdctl/"
+
+	typeSandbox = "sandbox"
+)
+
+// parse reads a config.json.
+func (b *Bundle) parse(spec *specs.Spec) error {
+	if spec.Process == nil || spec.Linux == nil {
+		return errors.New("config.json has no process or no section for Linux")
+	}
+	b.Annotations = spec.Annotations
+	b.NoNewPrivileges = spec.Process.NoNewPrivileges
+	b.User = fmt.Sprintf("%d:%d", spec.Process.User.UID, spec.Process.User.GID)
+	b.Seccomp = spec.Linux.Seccomp != nil
+	b.CgroupsPath = spec.Linux.CgroupsPath
+	b.HostPIDs, b.HostNetwork = true, true
+	for _, namespace := range spec.Linux.Namespaces {
+		switch namespace.Type {
+		case specs.PIDNamespace:
+			b.HostPIDs = false
+		case specs.NetworkNamespace:
+			b.HostNetwork = false
+		}
+	}
+	if capabilities := spec.Process.Capabilities; capabilities != nil {
+		for _, set := range []struct {
+			to    **capability.Set
+			names []string
+		}{{&b.Bounding, capabilities.Bounding}, {&b.Permitted, capabilities.Permitted}, {&b.Ambient, capabilities.Ambient}} {
+			parsed, err := parseSet(set.names)
+			if err != nil {
+				return err
+			}
+			*set.to = &parsed
+		}
+	}
+	return nil
+}
+
+func parseSet(names []string) (set capability.Set, err error) {
+	for _, name := range names {
+		c, err := capability.Parse(name)
+		if err != nil {
+			return 0, fmt.Errorf("reading the capabilities of config.json: %w", err)
+		}
+		set = set.With(c)
+	}
+	return set, nil
+}
+
+// readAnnotations sets what the annotations of the engine say. The annotations of an image can be among those of a
+// container, so nothing that matters for the list may depend on annotations that an engine does not always set itself.
+func (b *Bundle) readAnnotations() {
+	a := b.Annotations
+	switch b.Engine {
+	case Podman:
+		b.Privileged = a["io.podman.annotations.privileged"] == "TRUE"
+		b.Pod = a[crioPrefix+"SandboxID"]
+		b.Created = parseTime(a[crioPrefix+"Created"])
+		// Podman sets the type of all members of a pod but the sandbox (infra container). Anyone can choose the
+		// annotations of the containers outside of pods.
+		if !inPod(b.CgroupsPath) {
+			b.Pod = ""
+		} else if a[crioPrefix+"ContainerType"] == "" {
+			b.Sandbox, b.Pod = true, b.ID
+		}
+	case CRIO:
+		b.Name = cmp.Or(a["io.kubernetes.container.name"], b.Name)
+		b.Image = cmp.Or(a[crioPrefix+"ImageName"], b.Image)
+		b.Pod = a[crioPrefix+"SandboxID"]
+		b.Sandbox = a[crioPrefix+"ContainerType"] == typeSandbox
+		b.Created = parseTime(a[crioPrefix+"Created"])
+	case Containerd:
+		b.Name = cmp.Or(a[criPrefix+"container-name"], a[nerdctlPrefix+"name"])
+		b.Image = cmp.Or(a[criPrefix+"image-name"], a[nerdctlPrefix+"image-name"])
+		if a[criPrefix+"container-type"] != "" {
+			b.Pod = a[criPrefix+"sandbox-id"]
+			b.Sandbox = a[criPrefix+"container-type"] == typeSandbox
+		}
+	}
+}
+
+// inPod reports whether a cgroup of Podman is the cgroup of a member of a pod: PARENT/PODID/libpod-ID, or a slice
+// machine-libpod_pod_PODID.slice.
+func inPod(cgroupsPath string) bool {
+	if slice, _, systemd := strings.Cut(cgroupsPath, ":"); systemd {
+		return strings.Contains(slice, "libpod_pod_")
+	}
+	return isID(path.Base(path.Dir(cgroupsPath)))
+}
+
+func isID(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+func parseTime(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// agrees reports whether the bundle's cgroup is the cgroup of the container.
+func (b *Bundle) agrees(cgroup string) bool {
+	slice, rest, systemd := strings.Cut(b.CgroupsPath, ":")
+	if !systemd {
+		return path.Clean("/"+b.CgroupsPath) == path.Clean(cgroup)
+	}
+	prefix, name, found := strings.Cut(rest, ":")
+	scope := name + ".scope"
+	if prefix != "" {
+		scope = prefix + "-" + scope
+	}
+	return found && path.Base(cgroup) == scope && (slice == "" || path.Base(path.Dir(cgroup)) == slice)
+}

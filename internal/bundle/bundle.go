@@ -39,7 +39,7 @@ type Bundle struct {
 	Image, ImageID string
 	// Namespace is the namespace of containerd.
 	Namespace string
-	// Pod is the ID of the container's pod: of its sandbox, as in Kubernetes.
+	// Pod is the ID of the container's pod: Podman's ID, or otherwise the ID of the sandbox.
 	Pod string
 	// Sandbox: the container is the sandbox of its pod. It runs no workload.
 	Sandbox     bool
@@ -58,6 +58,9 @@ type Bundle struct {
 	HostPIDs, HostNetwork bool
 	// CgroupsPath is the cgroup as the engine told the runtime: a path, or SLICE:PREFIX:NAME for systemd.
 	CgroupsPath string
+	// Layers are the directories of the container's root file system, the writable one first. They are below the root
+	// directory of the engine's processes. It is empty if they are not known.
+	Layers []string
 	// Created is the time when the engine made the container.
 	Created time.Time
 }
@@ -125,15 +128,11 @@ func (b *Bundle) readAnnotations() {
 	switch b.Engine {
 	case Podman:
 		b.Privileged = a["io.podman.annotations.privileged"] == "TRUE"
-		b.Pod = a[crioPrefix+"SandboxID"]
 		b.Created = parseTime(a[crioPrefix+"Created"])
-		// Podman sets the type of all members of a pod but the sandbox (infra container). Anyone can choose the
-		// annotations of the containers outside of pods.
-		if !inPod(b.CgroupsPath) {
-			b.Pod = ""
-		} else if a[crioPrefix+"ContainerType"] == "" {
-			b.Sandbox, b.Pod = true, b.ID
-		}
+		// Podman sets the type of all members of a pod but the sandbox (infra container). The annotations of containers
+		// outside of pods can come from their images.
+		b.Pod = podOf(b.CgroupsPath)
+		b.Sandbox = b.Pod != "" && a[crioPrefix+"ContainerType"] == ""
 	case CRIO:
 		b.Name = cmp.Or(a["io.kubernetes.container.name"], b.Name)
 		b.Image = cmp.Or(a[crioPrefix+"ImageName"], b.Image)
@@ -150,13 +149,17 @@ func (b *Bundle) readAnnotations() {
 	}
 }
 
-// inPod reports whether a cgroup of Podman is the cgroup of a member of a pod: PARENT/PODID/libpod-ID, or a slice
-// machine-libpod_pod_PODID.slice.
-func inPod(cgroupsPath string) bool {
+// podOf returns the ID of Podman's pod to which a cgroup belongs: PARENT/PODID/libpod-ID, or with systemd the slice
+// machine-libpod_pod_PODID.slice. It returns "" if there is no pod.
+func podOf(cgroupsPath string) string {
+	pod := path.Base(path.Dir(cgroupsPath))
 	if slice, _, systemd := strings.Cut(cgroupsPath, ":"); systemd {
-		return strings.Contains(slice, "libpod_pod_")
+		_, pod, _ = strings.Cut(strings.TrimSuffix(slice, ".slice"), "libpod_pod_")
 	}
-	return isID(path.Base(path.Dir(cgroupsPath)))
+	if !isID(pod) {
+		return ""
+	}
+	return pod
 }
 
 func isID(s string) bool {

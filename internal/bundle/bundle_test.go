@@ -89,14 +89,14 @@ func TestPodsAndSandboxes(t *testing.T) {
 		pod                               string
 		sandbox                           bool
 	}{
-		{"a member, cgroupfs", Podman, "/libpod_parent/" + pod + "/libpod-" + one, member, other, false},
-		{"infra, cgroupfs", Podman, "/libpod_parent/" + pod + "/libpod-" + one, "", one, true},
-		{"a member, systemd", Podman, "machine-libpod_pod_" + pod + ".slice:libpod:" + one, member, other, false},
-		{"infra, systemd", Podman, "machine-libpod_pod_" + pod + ".slice:libpod:" + one, "", one, true},
+		{"a member, cgroupfs", Podman, "/libpod_parent/" + pod + "/libpod-" + one, member, pod, false},
+		{"infra, cgroupfs", Podman, "/libpod_parent/" + pod + "/libpod-" + one, "", pod, true},
+		{"a member, systemd", Podman, "machine-libpod_pod_" + pod + ".slice:libpod:" + one, member, pod, false},
+		{"infra, systemd", Podman, "machine-libpod_pod_" + pod + ".slice:libpod:" + one, "", pod, true},
 		{"no pod", Podman, "/libpod_parent/libpod-" + one, "", "", false},
 		{"no pod, systemd", Podman, "machine.slice:libpod:" + one, "", "", false},
 		{"no pod, annotations of its image", Podman, "/libpod_parent/libpod-" + one, forged, "", false},
-		{"a member, annotations of its image", Podman, "/libpod_parent/" + pod + "/libpod-" + one, forged, other, false},
+		{"a member, annotations of its image", Podman, "/libpod_parent/" + pod + "/libpod-" + one, forged, pod, false},
 		{"CRI-O, sandbox", CRIO, "kubepods-pod1.slice:crio:" + one, forged, other, true},
 		{"CRI-O, member", CRIO, "kubepods-pod1.slice:crio:" + one, member, other, false},
 		{"containerd, sandbox", Containerd, "/kubepods/pod1/" + one, `"io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-id": "` + one + `"`, one, true},

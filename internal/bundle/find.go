@@ -28,16 +28,12 @@ var ErrNone = errors.New("no monitor or shim of an engine names the container's 
 // Reader reads bundles. Its methods are safe for concurrent use.
 type Reader struct {
 	cgroups kernel.Cgroups
-	// proc is the directory /proc.
-	proc    string
 	storage storage
 }
 
 // NewReader returns a Reader for the containers in a hierarchy of cgroups.
-func NewReader(cgroups kernel.Cgroups) *Reader { return newReader(cgroups, "/proc") }
-
-func newReader(cgroups kernel.Cgroups, proc string) *Reader {
-	return &Reader{cgroups: cgroups, proc: proc, storage: newStorage()}
+func NewReader(cgroups kernel.Cgroups) *Reader {
+	return &Reader{cgroups: cgroups, storage: newStorage()}
 }
 
 // Read returns the bundle of a container. cgroup is the path of the container's cgroup, and pid a process in it. The
@@ -66,6 +62,9 @@ func (r *Reader) Read(cgroup, id string, pid int) (Bundle, error) {
 		b.Engine = CRIO
 	}
 	b.readAnnotations()
+	if spec.Root != nil && (b.Engine == Podman || b.Engine == CRIO) {
+		b.Layers = layers(caller.root, spec.Root.Path)
+	}
 	if b.Engine == Podman {
 		// Without the record, the name is the one that the container had when it was started.
 		if record, err := r.storage.find(caller, id); err == nil {
@@ -87,7 +86,7 @@ type caller struct {
 // findCaller searches the ancestors of a process for the monitor or the shim of its container.
 func (r *Reader) findCaller(cgroup, id string, pid int) (caller, error) {
 	for range maxAncestors {
-		parent, err := r.parent(pid)
+		parent, err := parentOf(pid)
 		if err != nil {
 			return caller{}, err
 		}
@@ -95,19 +94,20 @@ func (r *Reader) findCaller(cgroup, id string, pid int) (caller, error) {
 			break
 		}
 		pid = parent
-		if inside, err := r.isInContainer(pid); err != nil || inside {
-			if err != nil {
-				return caller{}, err
-			}
-			continue // a process of this container, which can have any name and arguments
+		inside, err := r.isInContainer(pid)
+		if err != nil {
+			return caller{}, err
 		}
-		p, err := r.openProcess(pid)
+		if inside {
+			continue // it can have any name and arguments
+		}
+		p, err := openProcess(pid)
 		if err != nil {
 			return caller{}, err
 		}
 		if found, ok := p.caller(id); ok {
 			if !p.isHostRoot() {
-				return caller{}, fmt.Errorf("process %d names the container's bundle, but it does not run as root on the host", pid)
+				return caller{}, fmt.Errorf("process %d names the container's bundle, but does not run as root on the host", pid)
 			}
 			return found, nil
 		}

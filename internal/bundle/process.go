@@ -17,17 +17,17 @@ const maxArguments = 64 << 10
 
 // process is a process outside of all containers.
 type process struct {
-	proc, directoryInProc string
-	executable            string // the path of its program
-	directory             string // its working directory
-	arguments             []string
+	inProc     string // its directory in /proc
+	executable string // the path of its program
+	directory  string // its working directory
+	arguments  []string
 }
 
-func (r *Reader) directoryOf(pid int) string { return path.Join(r.proc, strconv.Itoa(pid)) }
+func directoryOf(pid int) string { return path.Join("/proc", strconv.Itoa(pid)) }
 
-// parent returns the parent of a process.
-func (r *Reader) parent(pid int) (int, error) {
-	stat, err := os.ReadFile(path.Join(r.directoryOf(pid), "stat"))
+// parentOf returns the parent of a process.
+func parentOf(pid int) (int, error) {
+	stat, err := os.ReadFile(path.Join(directoryOf(pid), "stat"))
 	if err != nil {
 		return 0, err
 	}
@@ -40,20 +40,20 @@ func (r *Reader) parent(pid int) (int, error) {
 }
 
 // openProcess reads what a process tells about itself.
-func (r *Reader) openProcess(pid int) (process, error) {
-	p := process{proc: r.proc, directoryInProc: r.directoryOf(pid)}
+func openProcess(pid int) (process, error) {
+	p := process{inProc: directoryOf(pid)}
 	var err error
-	if p.executable, err = os.Readlink(path.Join(p.directoryInProc, "exe")); err != nil {
+	if p.executable, err = os.Readlink(path.Join(p.inProc, "exe")); err != nil {
 		if errors.Is(err, os.ErrNotExist) { // a kernel thread, or it has ended
 			return p, nil
 		}
 		return p, err
 	}
 	p.executable = strings.TrimSuffix(p.executable, " (deleted)") // by an upgrade
-	if p.directory, err = os.Readlink(path.Join(p.directoryInProc, "cwd")); err != nil {
+	if p.directory, err = os.Readlink(path.Join(p.inProc, "cwd")); err != nil {
 		return p, err
 	}
-	file, err := os.Open(path.Join(p.directoryInProc, "cmdline"))
+	file, err := os.Open(path.Join(p.inProc, "cmdline"))
 	if err != nil {
 		return p, err
 	}
@@ -64,7 +64,7 @@ func (r *Reader) openProcess(pid int) (process, error) {
 }
 
 // root returns the directory that shows files as the process sees them.
-func (p process) root() string { return path.Join(p.directoryInProc, "root") }
+func (p process) root() string { return path.Join(p.inProc, "root") }
 
 // argument returns the value of the first of these options that the arguments have.
 func (p process) argument(options ...string) string {
@@ -84,29 +84,35 @@ func (p process) has(options ...string) bool {
 	return slices.ContainsFunc(p.arguments, func(argument string) bool { return slices.Contains(options, argument) })
 }
 
-// isHostRoot reports whether the process runs as root, in the pid and user namespaces of the first process: of the
-// host, or of the machine that capmon sees.
+// The links of the initial namespaces in /proc/PID/ns (include/linux/proc_ns.h).
+const (
+	initialPIDs  = "pid:[4026531836]"
+	initialUsers = "user:[4026531837]"
+)
+
+// isHostRoot reports whether the process runs as root in the initial pid and user namespaces.
 func (p process) isHostRoot() bool {
-	status, err := os.ReadFile(path.Join(p.directoryInProc, "status"))
+	status, err := os.ReadFile(path.Join(p.inProc, "status"))
 	if err != nil {
 		return false
 	}
-	for line := range strings.Lines(string(status)) {
+	return isRoot(string(status)) && p.namespace("pid") == initialPIDs && p.namespace("user") == initialUsers
+}
+
+// isRoot reports whether all user IDs of a process are 0.
+func isRoot(status string) bool {
+	for line := range strings.Lines(status) {
 		if ids, ok := strings.CutPrefix(line, "Uid:"); ok {
-			if slices.ContainsFunc(strings.Fields(ids), func(id string) bool { return id != "0" }) {
-				return false
-			}
-			return p.sharesWithFirst("pid") && p.sharesWithFirst("user")
+			return !slices.ContainsFunc(strings.Fields(ids), func(id string) bool { return id != "0" })
 		}
 	}
 	return false
 }
 
-func (p process) sharesWithFirst(namespace string) bool {
-	own, err := os.Readlink(path.Join(p.directoryInProc, "ns", namespace))
+func (p process) namespace(kind string) string {
+	link, err := os.Readlink(path.Join(p.inProc, "ns", kind))
 	if err != nil {
-		return false
+		return ""
 	}
-	first, err := os.Readlink(path.Join(p.proc, "1", "ns", namespace))
-	return err == nil && own == first
+	return link
 }

@@ -106,6 +106,28 @@ func (s *storage) read(root, name string) (map[string]record, error) {
 	return records, nil
 }
 
+// maxLower is the maximum size of a list of layers.
+const maxLower = 64 << 10
+
+// layers returns the directories of a root file system of containers/storage, the writable one first. The file system is
+// mounted at STORAGE/overlay/LAYER/merged. The file lower next to it has links to the other layers, as paths below
+// STORAGE/overlay: l/NAME:l/NAME.
+func layers(root, mount string) []string {
+	layer, overlay := strings.CutSuffix(mount, "/merged")
+	if !overlay || path.Base(path.Dir(layer)) != "overlay" {
+		return nil
+	}
+	lower, err := readTrusted(root, path.Join(layer, "lower"), maxLower)
+	if err != nil {
+		return nil
+	}
+	all := []string{path.Join(layer, "diff")}
+	for link := range strings.SplitSeq(strings.TrimSpace(string(lower)), ":") {
+		all = append(all, path.Join(path.Dir(layer), link))
+	}
+	return all
+}
+
 // addRecord sets the names that a record has.
 func (b *Bundle) addRecord(r record) {
 	if len(r.Names) > 0 { // podman rename changes it

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
@@ -60,6 +61,7 @@ type Observer struct {
 	eventsHandled oneTimeEvent // sent when the last event has been handled
 
 	inspections inspections
+	bundles     bundles
 	lookups     fileLookups
 	cancel      context.CancelFunc
 	done        sync.WaitGroup
@@ -67,6 +69,7 @@ type Observer struct {
 	mu           sync.Mutex // guards the fields below
 	recorder     recorderData
 	fromEngine   engineData
+	bundleData   bundleData
 	owners       cgroupOwners
 	files        fileRecords
 	ended        endedContainers
@@ -95,6 +98,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	o.observation = profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()}
 	o.last = capability.Capability(last)
 	o.lookups = newFileLookups(cgroups, o.logSilentFileSystem)
+	o.bundles = newBundles(bundle.NewReader(cgroups))
 	go o.lookups.Warm()
 	ctx, o.cancel = context.WithCancel(ctx)
 	for _, failed := range m.FailedHooks() {
@@ -122,6 +126,7 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 		inspections:    newInspections(),
 		recorder:       newRecorderData(options.Version),
 		fromEngine:     newEngineData(),
+		bundleData:     newBundleData(),
 		owners:         newCgroupOwners(),
 		files:          newFileRecords(),
 		ended:          newEndedContainers(options.readsCounts()),
@@ -142,6 +147,10 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 func (o *Observer) follow(ctx context.Context, options Options) {
 	o.done.Go(o.followKernel(ctx))
 	o.done.Go(o.makeRoomWhenDue(ctx))
+	o.done.Go(func() {
+		o.readMissingBundles(ctx)
+		o.bundles.runningRead.send()
+	})
 	if o.consumer != nil {
 		o.done.Go(o.late.follow(ctx))
 		o.done.Go(o.lookups.follow(ctx))
@@ -155,8 +164,8 @@ func (o *Observer) follow(ctx context.Context, options Options) {
 	}
 }
 
-// followKernel handles the kernel's events. When the kernel sees a container for the first time, it inspects the
-// container with the engine.
+// followKernel handles the kernel's events. When the kernel sees a container for the first time, it reads the bundle of
+// the container, and inspects the container with the engine.
 func (o *Observer) followKernel(ctx context.Context) func() {
 	return func() {
 		for {
@@ -184,9 +193,12 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				o.inspectFile(ctx, event)
 			case event.File != nil:
 				o.inspectFile(ctx, event)
-			case event.ID != "" && o.engine != nil:
+			case event.ID != "":
 				o.recordNewCgroup(event)
-				o.inspectInBackground(ctx, event.ID)
+				o.readBundleInBackground(event.Cgroup, event.ID, int(event.PID))
+				if o.engine != nil {
+					o.inspectInBackground(ctx, event.ID)
+				}
 			}
 		}
 	}

@@ -26,8 +26,10 @@ type LabeledContainer struct {
 // else.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./@-]*$`)
 
-// Containers returns the containers of a profile, in the order of their start.
+// Containers returns the containers of a profile, in the order of their start. It leaves out the sandboxes of pods that
+// needed nothing: their engine makes them.
 func Containers(p profile.Profile) []LabeledContainer {
+	p, _ = p.Judged()
 	summaries := profile.Summaries(p)
 	titles, images := make(map[string]int), make(map[string]int)
 	for _, s := range summaries {

@@ -174,16 +174,25 @@ func parseTime(s string) time.Time {
 	return t
 }
 
-// agrees reports whether the bundle's cgroup is the cgroup of the container.
+// agrees reports whether the bundle's cgroup is the cgroup of the container. Of a cgroup that is gone, only the name is
+// known.
 func (b *Bundle) agrees(cgroup string) bool {
-	slice, rest, systemd := strings.Cut(b.CgroupsPath, ":")
-	if !systemd {
-		return path.Clean("/"+b.CgroupsPath) == path.Clean(cgroup)
+	parent, name := path.Split(path.Clean("/" + b.CgroupsPath))
+	if slice, rest, systemd := strings.Cut(b.CgroupsPath, ":"); systemd {
+		prefix, unit, found := strings.Cut(rest, ":")
+		if !found {
+			return false
+		}
+		if prefix != "" {
+			unit = prefix + "-" + unit
+		}
+		parent, name = slice, unit+".scope" // only the last slice of the path
+		if path.IsAbs(cgroup) && (slice == "" || path.Base(path.Dir(cgroup)) == slice) {
+			parent = path.Dir(cgroup)
+		}
 	}
-	prefix, name, found := strings.Cut(rest, ":")
-	scope := name + ".scope"
-	if prefix != "" {
-		scope = prefix + "-" + scope
+	if !path.IsAbs(cgroup) {
+		return cgroup == name
 	}
-	return found && path.Base(cgroup) == scope && (slice == "" || path.Base(path.Dir(cgroup)) == slice)
+	return path.Clean(cgroup) == path.Join(parent, name)
 }

@@ -131,6 +131,13 @@ func TestAgrees(t *testing.T) {
 		{"machine.slice:libpod:" + one, "/machine.slice/crio-" + one + ".scope", false},
 		{"machine.slice:" + one, "/machine.slice/" + one + ".scope", false},
 		{"", "/libpod_parent/libpod-" + one, false},
+		{"", "/", true}, // never the cgroup of a container
+
+		{"/libpod_parent/libpod-" + one, "libpod-" + one, true},
+		{"machine.slice:libpod:" + one, "libpod-" + one + ".scope", true},
+		{"/libpod_parent/libpod-" + one, "libpod-" + other, false},
+		{"machine.slice:libpod:" + one, "libpod-" + one, false},
+		{"/libpod_parent/libpod-" + one, "", false},
 	} {
 		b := Bundle{CgroupsPath: test.cgroupsPath}
 		if got := b.agrees(test.cgroup); got != test.want {

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -39,10 +41,54 @@ func NewReader(cgroups kernel.Cgroups) *Reader {
 // Read returns the bundle of a container. cgroup is the path of the container's cgroup, and pid a process in it. The
 // error is [ErrNone] if there is no process of an engine that names the container.
 func (r *Reader) Read(cgroup, id string, pid int) (Bundle, error) {
-	caller, err := r.findCaller(cgroup, id, pid)
+	caller, err := r.findCaller(id, pid)
 	if err != nil {
 		return Bundle{}, err
 	}
+	return r.readOf(caller, cgroup, id)
+}
+
+// Search is like [Reader.Read], for a container whose processes have ended: the engine's process ends a bit later.
+// Search inspects all processes. If the cgroup is gone, cgroup is its name instead of its path.
+func (r *Reader) Search(cgroup, id string) (Bundle, error) {
+	processes, err := os.ReadDir("/proc")
+	if err != nil {
+		return Bundle{}, err
+	}
+	err = ErrNone
+	for _, entry := range processes {
+		pid, notProcess := strconv.Atoi(entry.Name())
+		if notProcess != nil || !mayCall(pid) {
+			continue
+		}
+		if inside, err := r.isInContainer(pid); err != nil || inside {
+			continue
+		}
+		p, openErr := openProcess(pid)
+		if openErr != nil {
+			continue // it has ended
+		}
+		if found, ok := p.caller(id); ok && p.isHostRoot() {
+			b, readErr := r.readOf(found, cgroup, id)
+			switch {
+			case readErr == nil:
+				return b, nil
+			case !errors.Is(readErr, os.ErrNotExist): // otherwise it is the shim of other containers
+				err = readErr
+			}
+		}
+	}
+	return Bundle{}, err
+}
+
+// mayCall reports whether a process runs the program of a monitor or a shim.
+func mayCall(pid int) bool {
+	executable, err := os.Readlink(path.Join(directoryOf(pid), "exe"))
+	return err == nil && kindOf(strings.TrimSuffix(executable, deleted)) != notCaller
+}
+
+// readOf reads the bundle that a caller names.
+func (r *Reader) readOf(caller caller, cgroup, id string) (Bundle, error) {
 	b := Bundle{Engine: caller.engine, ID: id, Name: caller.name, Namespace: caller.namespace}
 	data, err := readTrusted(caller.root, path.Join(caller.bundle, "config.json"), maxConfig)
 	if err != nil {
@@ -84,7 +130,7 @@ type caller struct {
 }
 
 // findCaller searches the ancestors of a process for the monitor or the shim of its container.
-func (r *Reader) findCaller(cgroup, id string, pid int) (caller, error) {
+func (r *Reader) findCaller(id string, pid int) (caller, error) {
 	for range maxAncestors {
 		parent, err := parentOf(pid)
 		if err != nil {
@@ -128,13 +174,32 @@ func (r *Reader) isInContainer(pid int) (bool, error) {
 // caller returns what a process names as the container's bundle. It returns false if the process is not the monitor or
 // shim of the container.
 func (p process) caller(id string) (caller, bool) {
-	switch program := path.Base(p.executable); {
-	case program == "conmon":
+	switch kindOf(p.executable) {
+	case monitor:
 		return p.conmon(id)
-	case strings.HasPrefix(program, "containerd-shim"):
+	case shim:
 		return p.shim(id)
 	}
 	return caller{}, false
+}
+
+// callerKind is the kind of a program that calls runtimes.
+type callerKind int
+
+const (
+	notCaller callerKind = iota
+	monitor              // conmon
+	shim                 // of containerd
+)
+
+func kindOf(executable string) callerKind {
+	switch program := path.Base(executable); {
+	case program == "conmon":
+		return monitor
+	case strings.HasPrefix(program, "containerd-shim"):
+		return shim
+	}
+	return notCaller
 }
 
 // conmon reads the arguments of conmon: -c ID -n NAME -b BUNDLE -p PIDFILE.

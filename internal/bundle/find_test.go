@@ -155,6 +155,29 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// The first process of a container can end before the bundle is read.
+func TestSearch(t *testing.T) {
+	f := newFakeContainer(t)
+	_, pid := f.start("conmon", nil, f.arguments()...)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r := NewReader(f.cgroups)
+	for _, cgroup := range []string{f.cgroup, path.Base(f.cgroup)} {
+		if b, err := r.Search(cgroup, f.id); err != nil || b.Name != "web" {
+			t.Errorf("%s: %+v %v", cgroup, b, err)
+		}
+	}
+	for _, cgroup := range []string{"/libpod_parent/libpod-" + f.id, "libpod-" + other} {
+		if b, err := r.Search(cgroup, f.id); err == nil {
+			t.Errorf("%s: %+v", cgroup, b)
+		}
+	}
+	if b, err := r.Search("libpod-"+other, other); !errors.Is(err, ErrNone) {
+		t.Errorf("another container: %+v %v", b, err)
+	}
+}
+
 // The record in the storage can be missing for a moment.
 func TestReadWithoutRecord(t *testing.T) {
 	f := newFakeContainer(t)
@@ -220,6 +243,9 @@ func TestForgeriesAreRefused(t *testing.T) {
 			b, err := NewReader(f.cgroups).Read(f.cgroup, f.id, pid)
 			if err == nil {
 				t.Errorf("read %+v", b)
+			}
+			if b, err := NewReader(f.cgroups).Search(f.cgroup, f.id); err == nil {
+				t.Errorf("found %+v", b)
 			}
 			if test.none != errors.Is(err, ErrNone) {
 				t.Errorf("error: %v", err)

@@ -12,6 +12,9 @@ import (
 	"strings"
 )
 
+// deleted is at the end of the path of a program that was replaced, for example by an upgrade.
+const deleted = " (deleted)"
+
 // maxArguments is the maximum size of the arguments of a process that are read. conmon has 3 kB.
 const maxArguments = 64 << 10
 
@@ -49,7 +52,7 @@ func openProcess(pid int) (process, error) {
 		}
 		return p, err
 	}
-	p.executable = strings.TrimSuffix(p.executable, " (deleted)") // by an upgrade
+	p.executable = strings.TrimSuffix(p.executable, deleted)
 	if p.directory, err = os.Readlink(path.Join(p.inProc, "cwd")); err != nil {
 		return p, err
 	}

@@ -72,10 +72,40 @@ func (o *Observer) readBundleInBackground(cgroup uint64, id string, pid int) {
 	o.bundles.slots <- struct{}{}
 	o.done.Go(func() {
 		defer func() { <-o.bundles.slots }()
-		if where, ok := o.monitor.CgroupPath(cgroup, pid); ok {
-			o.readBundle(cgroup, where, id, []int{pid})
+		if where, ok := o.monitor.CgroupPath(cgroup, pid); ok && o.readBundle(cgroup, where, id, []int{pid}) {
+			return
 		}
+		// During runtime setup, the kernel reports processes that end soon.
+		paths, err := o.monitor.CgroupPaths(map[uint64]bool{cgroup: true})
+		if err != nil {
+			o.log.Debug("finding the cgroup of a new container failed", zap.Error(err))
+		}
+		where, exists := paths[cgroup]
+		if exists && o.readBundle(cgroup, where, id, o.someProcesses(where)) {
+			return
+		}
+		o.searchBundle(cgroup, where, id)
 	})
+}
+
+// searchBundle searches the bundle of a container without processes, in the cgroup where. where is "" if the cgroup is
+// gone. Then the name of the cgroup suffices if only root can have chosen it.
+func (o *Observer) searchBundle(cgroup uint64, where, id string) {
+	if where == "" {
+		o.mu.Lock()
+		info, known := o.cgroupInfo(cgroup)
+		o.mu.Unlock()
+		if !known || !info.OnlyRootCanCreate || info.Folded {
+			return
+		}
+		where = info.Name
+	}
+	b, err := o.bundles.Search(where, id)
+	if err != nil {
+		o.log.Debug("searching the bundle of a container failed", zap.String("id", id), zap.Error(err))
+		return
+	}
+	o.addBundle(cgroup, b, 0)
 }
 
 // readMissingBundles reads the bundles of the containers that neither the engine nor an earlier bundle has reported.
@@ -114,23 +144,30 @@ func (o *Observer) readMissingBundles(ctx context.Context) {
 }
 
 // readBundle reads the bundle of a container in the cgroup where, and records what it reports. pids are processes of
-// the container.
-func (o *Observer) readBundle(cgroup uint64, where, id string, pids []int) {
+// the container. It returns false if it cannot find the bundle.
+func (o *Observer) readBundle(cgroup uint64, where, id string, pids []int) bool {
 	o.mu.Lock()
 	o.bundleData.attempts[cgroup]++
 	o.mu.Unlock()
 	b, pid, err := o.findBundle(where, id, pids)
 	if err != nil {
 		o.log.Debug("reading the bundle of a container failed", zap.String("id", id), zap.Error(err))
-		return
+		return false
 	}
-	if b.Engine == bundle.Docker || b.Bounding == nil {
-		return
-	}
-	info := infoOf(b, pid)
 	if err := o.monitor.TrustSiblings(where); err != nil {
 		o.log.Debug("finding the owner of a container's cgroup failed", zap.String("id", id), zap.Error(err))
 	}
+	o.addBundle(cgroup, b, pid)
+	return true
+}
+
+// addBundle records what a bundle reports about a container. pid is the process from which it was found, or 0. The
+// engine reports more about the containers of Docker.
+func (o *Observer) addBundle(cgroup uint64, b bundle.Bundle, pid int) {
+	if b.Engine == bundle.Docker || b.Bounding == nil {
+		return
+	}
+	id, info := b.ID, infoOf(b, pid)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer o.fromEngine.notify()
@@ -189,7 +226,7 @@ func infoOf(b bundle.Bundle, pid int) container.Info {
 	info := container.Info{
 		ID: b.ID, Name: b.Name, Image: b.Image, ImageID: b.ImageID, Engine: b.Engine, Pod: b.Pod, Sandbox: b.Sandbox,
 		User: b.User, Privileged: b.Privileged, Granted: b.Bounding, Layers: b.Layers,
-		Running: true, Pid: pid, CreatedAt: b.Created, Inspected: true,
+		Running: pid != 0, Pid: pid, CreatedAt: b.Created, Inspected: true,
 	}
 	if b.HostPIDs {
 		info.PidMode = "host"

@@ -135,6 +135,8 @@ find_missing() {
 	want crun crun has crun
 	if [[ $mode == test ]]; then
 		want podman podman has podman
+		want conmon conmon has conmon
+		want catatonit catatonit has catatonit
 		want rsyslogd rsyslog has rsyslogd
 	fi
 	want systemd-analyze systemd has systemd-analyze

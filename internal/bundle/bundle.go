@@ -1,9 +1,9 @@
 // Package bundle finds and reads the OCI bundles of containers. A bundle has the file config.json, from which the
 // runtime (runc, crun) made the container. So it has the container's exact grants, also if no engine answers.
 //
-// A container can give its processes any name and arguments, and make any files. So a bundle counts only if a process
-// outside the container names it (the monitor or shim of an engine, run by root on the host), if only root can have
-// written it, and if its ID and cgroup are those of the container.
+// A container can give its processes any name and arguments, and make any files. So a bundle counts only under three
+// conditions. A process outside the container names it: the monitor or shim of an engine, run by root on the host. Only
+// root can have written it. It has the ID and the cgroup of the container.
 package bundle
 
 import (
@@ -29,7 +29,8 @@ const (
 	Crun       = "crun"
 )
 
-// Bundle describes a container as its bundle does. Fields that the bundle does not have are empty.
+// Bundle describes a container as its bundle does. Fields that the bundle does not have are empty. The bundle of a
+// container of Docker has only the engine and the ID.
 type Bundle struct {
 	// Engine is the engine that made the container, or the runtime if no engine did.
 	Engine string
@@ -121,8 +122,8 @@ func parseSet(names []string) (set capability.Set, err error) {
 	return set, nil
 }
 
-// readAnnotations sets what the annotations of the engine say. The annotations of an image can be among those of a
-// container, so nothing that matters for the list may depend on annotations that an engine does not always set itself.
+// readAnnotations sets what the annotations of the engine say. A container can have annotations that its image chose.
+// So nothing that matters for the list may depend on annotations that an engine does not always set itself.
 func (b *Bundle) readAnnotations() {
 	a := b.Annotations
 	switch b.Engine {

@@ -49,7 +49,7 @@ func (r *Reader) Read(cgroup, id string, pid int) (Bundle, error) {
 }
 
 // Search is like [Reader.Read], for a container whose processes have ended: the engine's process ends a bit later.
-// Search inspects all processes. If the cgroup is gone, cgroup is its name instead of its path.
+// Search inspects all processes, but does not find containers of Docker. If the cgroup is gone, cgroup is its name instead of its path.
 func (r *Reader) Search(cgroup, id string) (Bundle, error) {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {
@@ -68,7 +68,7 @@ func (r *Reader) Search(cgroup, id string) (Bundle, error) {
 		if openErr != nil {
 			continue // it has ended
 		}
-		if found, ok := p.caller(id); ok && p.isHostRoot() {
+		if found, ok := p.caller(id); ok && found.engine != Docker && p.isHostRoot() {
 			b, readErr := r.readOf(found, cgroup, id)
 			switch {
 			case readErr == nil:
@@ -89,6 +89,9 @@ func mayCall(pid int) bool {
 
 // readOf reads the bundle that a caller names.
 func (r *Reader) readOf(caller caller, cgroup, id string) (Bundle, error) {
+	if caller.engine == Docker {
+		return Bundle{Engine: Docker, ID: id}, nil // Docker itself reports more
+	}
 	b := Bundle{Engine: caller.engine, ID: id, Name: caller.name, Namespace: caller.namespace}
 	data, err := readTrusted(caller.root, path.Join(caller.bundle, "config.json"), maxConfig)
 	if err != nil {

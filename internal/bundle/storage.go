@@ -25,7 +25,7 @@ type storage struct {
 	lists map[string]list
 }
 
-// list is a list as it was read.
+// list is a list with the version of its file.
 type list struct {
 	version unix.Stat_t
 	records map[string]record
@@ -109,8 +109,8 @@ func (s *storage) read(root, name string) (map[string]record, error) {
 // maxLower is the maximum size of a list of layers.
 const maxLower = 64 << 10
 
-// layers returns the directories of a root file system of containers/storage, the writable one first. The file system is
-// mounted at STORAGE/overlay/LAYER/merged. The file lower next to it has links to the other layers, as paths below
+// layers returns the directories of a root file system of containers/storage, the writable one first. The file system
+// is mounted at STORAGE/overlay/LAYER/merged. The file lower next to it has links to the other layers, as paths below
 // STORAGE/overlay: l/NAME:l/NAME.
 func layers(root, mount string) []string {
 	layer, overlay := strings.CutSuffix(mount, "/merged")

@@ -53,8 +53,8 @@ type Info struct {
 	// Engine is the engine that made the container, if it is not the one that capmon asks: podman, containerd, …. What
 	// is known about the container then comes from its OCI bundle: Labels, CapAdd and CapDrop are not known.
 	Engine string
-	// Pod is the ID of the pod that the container is part of. Sandbox: the container only holds the namespaces of the pod,
-	// and runs no workload (infra container, pause).
+	// Pod is the ID of the pod that the container is part of. Sandbox: the container only holds the namespaces of the
+	// pod, and runs no workload (infra container, pause).
 	Pod     string
 	Sandbox bool
 	// Granted are the capabilities in the OCI bundle. It is nil if they result from CapAdd, CapDrop and Privileged.

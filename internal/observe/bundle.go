@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/container"
@@ -72,7 +73,7 @@ func (o *Observer) readBundleInBackground(cgroup uint64, id string, pid int) {
 	o.bundles.slots <- struct{}{}
 	o.done.Go(func() {
 		defer func() { <-o.bundles.slots }()
-		if where, ok := o.monitor.CgroupPath(cgroup, pid); ok && o.readBundle(cgroup, where, id, []int{pid}) {
+		if where, ok := o.monitor.CgroupPath(cgroup, pid); ok && !o.readBundle(cgroup, where, id, []int{pid}) {
 			return
 		}
 		// During runtime setup, the kernel reports processes that end soon.
@@ -81,7 +82,7 @@ func (o *Observer) readBundleInBackground(cgroup uint64, id string, pid int) {
 			o.log.Debug("finding the cgroup of a new container failed", zap.Error(err))
 		}
 		where, exists := paths[cgroup]
-		if exists && o.readBundle(cgroup, where, id, o.someProcesses(where)) {
+		if exists && !o.readBundle(cgroup, where, id, o.someProcesses(where)) {
 			return
 		}
 		o.searchBundle(cgroup, where, id)
@@ -144,21 +145,21 @@ func (o *Observer) readMissingBundles(ctx context.Context) {
 }
 
 // readBundle reads the bundle of a container in the cgroup where, and records what it reports. pids are processes of
-// the container. It returns false if it cannot find the bundle.
-func (o *Observer) readBundle(cgroup uint64, where, id string, pids []int) bool {
+// the container. It returns true if none of them leads to a bundle, but others may.
+func (o *Observer) readBundle(cgroup uint64, where, id string, pids []int) (none bool) {
 	o.mu.Lock()
 	o.bundleData.attempts[cgroup]++
 	o.mu.Unlock()
 	b, pid, err := o.findBundle(where, id, pids)
 	if err != nil {
 		o.log.Debug("reading the bundle of a container failed", zap.String("id", id), zap.Error(err))
-		return false
+		return errors.Is(err, bundle.ErrNone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
 	}
 	if err := o.monitor.TrustSiblings(where); err != nil {
 		o.log.Debug("finding the owner of a container's cgroup failed", zap.String("id", id), zap.Error(err))
 	}
 	o.addBundle(cgroup, b, pid)
-	return true
+	return false
 }
 
 // addBundle records what a bundle reports about a container. pid is the process from which it was found, or 0. The
@@ -210,7 +211,7 @@ const maxBundlePIDs = 16
 
 // findBundle returns the bundle, and the process from which it was found.
 func (o *Observer) findBundle(where, id string, pids []int) (bundle.Bundle, int, error) {
-	err := errors.New("the container has no process")
+	err := bundle.ErrNone
 	for _, pid := range pids {
 		b, readErr := o.bundles.Read(where, id, pid)
 		if readErr == nil {

@@ -113,8 +113,8 @@ func (o *Observer) forget(ended []monitor.ContainerRecord) {
 	o.files.forget(gone)
 }
 
-// forgetWithoutEngine removes what is known about a container whose cgroups are gone, unless the engine will report when
-// the container is removed. The caller holds mu.
+// forgetWithoutEngine removes what is known about a container whose cgroups are gone, unless the engine knows the
+// container and reports its removal. The caller holds mu.
 func (o *Observer) forgetWithoutEngine(id string) {
 	if o.fromEngine.infos[id].Engine != "" {
 		o.owners.forgetContainer(id)

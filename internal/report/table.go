@@ -126,7 +126,7 @@ func command(s profile.Summary) string {
 	if service := s.Container.Service(); service != "" {
 		return settings.ServiceUpdate(s.List(), service)
 	}
-	const podman = "podman" // its options are those of docker
+	const podman = "podman" // it has the same options as docker
 	engine := "docker"
 	if s.Container.Engine == podman {
 		engine = podman

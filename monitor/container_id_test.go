@@ -209,8 +209,8 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-// A cgroup with the form of a pod of Podman is a container if it has had a process of its own. The cgroups that it makes
-// do not change that.
+// A cgroup with the form of a pod of Podman is a container if it has had a process of its own. The cgroups that it
+// makes do not change that.
 func TestContainersCannotPassForPods(t *testing.T) {
 	m := start(t, Options{})
 	tree := newNamedCgroupTree(t, "libpod_parent")

@@ -49,7 +49,8 @@ func (r *Reader) Read(cgroup, id string, pid int) (Bundle, error) {
 }
 
 // Search is like [Reader.Read], for a container whose processes have ended: the engine's process ends a bit later.
-// Search inspects all processes, but does not find containers of Docker. If the cgroup is gone, cgroup is its name instead of its path.
+// Search inspects all processes, but does not find containers of Docker. If the cgroup is gone, cgroup is its name
+// instead of its path.
 func (r *Reader) Search(cgroup, id string) (Bundle, error) {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {

@@ -45,8 +45,9 @@ func Topmost(all string) (cgroup, id string, ok bool) {
 }
 
 // MayBePod reports whether a cgroup can be a pod of Podman without systemd: libpod_parent/<ID of the pod>. The
-// containers of the pod are below it. A cgroup of this form with a process of its own is not a pod, but a container that
-// an engine made below libpod_parent. A container cannot choose what is above its cgroup, so it cannot pass for a pod.
+// containers of the pod are below it. A cgroup of this form with a process of its own is not a pod, but a container
+// that an engine made below libpod_parent. A container cannot choose what is above its cgroup, so it cannot pass for a
+// pod.
 func MayBePod(cgroup string) bool {
 	above, name := path.Split(cgroup)
 	return isPod(path.Base(above), name)

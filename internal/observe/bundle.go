@@ -14,6 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/seccomp"
 )
 
 const (
@@ -228,6 +229,9 @@ func infoOf(b bundle.Bundle, pid int) container.Info {
 		ID: b.ID, Name: b.Name, Image: b.Image, ImageID: b.ImageID, Engine: b.Engine, Pod: b.Pod, Sandbox: b.Sandbox,
 		User: b.User, Privileged: b.Privileged, Granted: b.Bounding, Layers: b.Layers,
 		Running: pid != 0, Pid: pid, CreatedAt: b.Created, Inspected: true,
+	}
+	if !b.Seccomp && !b.Privileged { // a privileged container would have a filter without --privileged
+		info.Seccomp = seccomp.None()
 	}
 	if b.HostPIDs {
 		info.PidMode = "host"

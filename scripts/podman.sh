@@ -98,7 +98,12 @@ make_podman() {
 	echo "$podman"
 }
 
+remove_files() {
+	rm -rf --one-file-system -- "${dir:?}"/{root,run,tmp,ns,cgroup,podman,containers.conf}
+}
+
 remove_podman() {
+	local mount i
 	if [[ -x $podman && -e $namespaces/mnt ]]; then
 		"$podman" pod rm --all --force --time 0 >/dev/null 2>&1 || true
 		"$podman" rm --all --force --time 0 >/dev/null 2>&1 || true
@@ -107,8 +112,10 @@ remove_podman() {
 	while read -r mount; do
 		umount -l -- "$mount" 2>/dev/null || true
 	done < <(awk -v dir="$dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
-	for name in root run tmp ns cgroup podman containers.conf; do
-		rm -rf --one-file-system -- "${dir:?}/$name"
+	for ((i = 0; ; i++)); do # podman can still write files about containers that have just ended
+		if remove_files; then break; fi
+		if ((i == 20)); then die "removing the files in $dir failed"; fi
+		sleep 0.5
 	done
 	rmdir -- "$dir" 2>/dev/null || true # fails if DIR has other files
 }

@@ -71,8 +71,8 @@ func (b *bundleData) has(id string) bool {
 // readBundleInBackground reads the bundle of a container that the kernel has just reported: a short-lived container can
 // end before the engine reports it. It must be called from a goroutine that o.done waits for.
 func (o *Observer) readBundleInBackground(cgroup uint64, id string, pid int) {
-	o.bundles.slots <- struct{}{}
 	o.done.Go(func() {
+		o.bundles.slots <- struct{}{}
 		defer func() { <-o.bundles.slots }()
 		if where, ok := o.monitor.CgroupPath(cgroup, pid); ok && !o.readBundle(cgroup, where, id, []int{pid}) {
 			return

@@ -153,6 +153,8 @@ func (o *Observer) follow(ctx context.Context, options Options) {
 	})
 	if o.consumer != nil {
 		o.done.Go(o.late.follow(ctx))
+	}
+	if o.wantsProfiles() {
 		o.done.Go(o.lookups.follow(ctx))
 	}
 	if options.readsCounts() {
@@ -204,8 +206,9 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 	}
 }
 
-// inspectFile inspects the file of an event, if profiles are wanted. Without a consumer it does so at once, otherwise
-// in the goroutine of lookups.follow. If too many files wait, the next Profile inspects the file.
+// inspectFile inspects the file of an event in the goroutine of lookups.follow, if profiles are wanted. The goroutine that
+// calls it stays free for new containers, which can be short-lived. If too many files wait, inspectFile waits as well.
+// With a consumer, it does not wait. Then the next Profile inspects the file.
 func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 	inspect := func() {
 		if event.File != nil {
@@ -218,7 +221,7 @@ func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 	switch {
 	case !o.wantsProfiles():
 	case o.consumer == nil:
-		inspect()
+		o.lookups.mustQueue(ctx, inspect)
 	default:
 		o.lookups.queue(inspect)
 	}

@@ -75,22 +75,22 @@ var chownOnly = []string{"--cap-drop=ALL", "--cap-add=CHOWN"}
 func TestPodmanWithoutSocket(t *testing.T) {
 	t.Parallel()
 	p := newPrivatePodman(t)
-	id := p.start("pm-running", chownOnly, "sleep", "1000")
-	observation := watchAt(t, noEngine(t), "--container=pm-*")
-	p.run("pm-chown", chownOnly, sh("touch /tmp/x && chown 5 /tmp/x")...)
-	p.run("pm-short", nil, "true")
-	p.must("exec", "pm-running", "chown", "5", "/tmp")
-	p.start("pm-restarted", nil, sh("chown 5 /tmp && sleep 1000")...)
-	p.must("restart", "--time=0", "pm-restarted")
+	id := p.start("pms-running", chownOnly, "sleep", "1000")
+	observation := watchAt(t, noEngine(t), "--container=pms-*")
+	p.run("pms-chown", chownOnly, sh("touch /tmp/x && chown 5 /tmp/x")...)
+	p.run("pms-short", nil, "true")
+	p.must("exec", "pms-running", "chown", "5", "/tmp")
+	p.start("pms-restarted", nil, sh("chown 5 /tmp && sleep 1000")...)
+	p.must("restart", "--time=0", "pms-restarted")
 	eventually(t, "the restarted container runs", func() bool {
-		return strings.Contains(p.must("top", "pm-restarted", "args"), "sleep")
+		return strings.Contains(p.must("top", "pms-restarted", "args"), "sleep")
 	})
 	got := parseReport(t, observation.interrupt())
 	if len(got) != 4 {
 		t.Errorf("got %d containers: %+v", len(got), got)
 	}
 
-	c := only(t, got, "pm-chown")
+	c := only(t, got, "pms-chown")
 	p.check(c, caps("CHOWN"))
 	if !c.StartSeen || !c.Complete || c.Existed || c.Running {
 		t.Errorf("%+v", c)
@@ -98,21 +98,21 @@ func TestPodmanWithoutSocket(t *testing.T) {
 	same(t, "required", c.Required, caps("CHOWN"))
 	same(t, "unused", c.Unused, nil)
 
-	c = only(t, got, "pm-short")
+	c = only(t, got, "pms-short")
 	p.check(c, podmanDefault())
 	if !c.StartSeen || !c.Complete {
 		t.Errorf("%+v", c)
 	}
 	same(t, "required", c.Required, nil)
 
-	c = only(t, got, "pm-running")
+	c = only(t, got, "pms-running")
 	p.check(c, caps("CHOWN"))
 	if c.ID != id || !c.Existed || !c.Running {
 		t.Errorf("%+v, want the ID %s", c, id)
 	}
 	same(t, "required", c.Required, caps("CHOWN"))
 
-	c = only(t, got, "pm-restarted")
+	c = only(t, got, "pms-restarted")
 	p.check(c, podmanDefault())
 	if c.Runs != 2 {
 		t.Errorf("%d runs, wanted 2", c.Runs)
@@ -123,21 +123,21 @@ func TestPodmanWithoutSocket(t *testing.T) {
 func TestPodOfPodman(t *testing.T) {
 	t.Parallel()
 	p := newPrivatePodman(t)
-	const name = "pm-pod"
+	const name = "pmp-pod"
 	p.must("pod", "create", "--name", name, "--infra-name", name+"-infra")
-	member := func(name string) []string { return []string{"--pod", "pm-pod", "--name", name} }
-	p.must(slices.Concat([]string{"run", "--detach"}, member("pm-pod-before"), []string{"bb", "sleep", "1000"})...)
+	member := func(name string) []string { return []string{"--pod", "pmp-pod", "--name", name} }
+	p.must(slices.Concat([]string{"run", "--detach"}, member("pmp-pod-before"), []string{"bb", "sleep", "1000"})...)
 	file := filepath.Join(t.TempDir(), "pod.json")
-	observation := watchAt(t, noEngine(t), "--container=pm-pod*", "--save="+file)
-	p.must(slices.Concat([]string{"run", "--rm"}, member("pm-pod-chown"), []string{"bb"}, sh("touch /tmp/x && chown 5 /tmp/x"))...)
-	p.must(slices.Concat([]string{"run", "--rm"}, member("pm-pod-raw"), []string{"bb", "probe", "rawsock"})...)
-	p.must("exec", "pm-pod-before", "chroot", "/", "true")
+	observation := watchAt(t, noEngine(t), "--container=pmp-pod*", "--save="+file)
+	p.must(slices.Concat([]string{"run", "--rm"}, member("pmp-pod-chown"), []string{"bb"}, sh("touch /tmp/x && chown 5 /tmp/x"))...)
+	p.must(slices.Concat([]string{"run", "--rm"}, member("pmp-pod-raw"), []string{"bb", "probe", "rawsock"})...)
+	p.must("exec", "pmp-pod-before", "chroot", "/", "true")
 	got := parseReport(t, observation.interrupt())
 	if len(got) != 3 {
 		t.Errorf("got %d containers, wanted the 3 without the sandbox: %+v", len(got), got)
 	}
 	pod := strings.TrimSpace(p.must("pod", "inspect", "--format={{.ID}}", name))
-	for name, required := range map[string]string{"pm-pod-before": "SYS_CHROOT", "pm-pod-chown": "CHOWN", "pm-pod-raw": "NET_RAW"} {
+	for name, required := range map[string]string{"pmp-pod-before": "SYS_CHROOT", "pmp-pod-chown": "CHOWN", "pmp-pod-raw": "NET_RAW"} {
 		c := only(t, got, name)
 		p.check(c, podmanDefault())
 		same(t, name+" required", c.Required, caps(required))
@@ -156,7 +156,7 @@ func TestPodOfPodman(t *testing.T) {
 		t.Errorf("with --all: %+v", c)
 	}
 	for _, command := range [][]string{{"flags", "--even-if-start-unseen"}, {"check", "--even-if-start-unseen", "--deny-granted=AUDIT_WRITE"}} {
-		if r := execute(t, append([]string{binary, command[0], file}, command[1:]...)...); strings.Contains(r.stdout, infra) || !strings.Contains(r.stdout, "pm-pod-raw") {
+		if r := execute(t, append([]string{binary, command[0], file}, command[1:]...)...); strings.Contains(r.stdout, infra) || !strings.Contains(r.stdout, "pmp-pod-raw") {
 			t.Errorf("%s: %s", command[0], r.stdout)
 		}
 	}
@@ -166,28 +166,28 @@ func TestPodOfPodman(t *testing.T) {
 func TestContainersCannotForgeBundles(t *testing.T) {
 	t.Parallel()
 	p := newPrivatePodman(t)
-	id := p.start("pm-forger", chownOnly, "sleep", "1000")
-	victim := p.start("pm-victim", nil, "sleep", "1000")
+	id := p.start("pmf-forger", chownOnly, "sleep", "1000")
+	victim := p.start("pmf-victim", nil, "sleep", "1000")
 	for i, named := range []string{id, victim} {
-		p.must("exec", "--detach", "pm-forger", "sh", "-c", fmt.Sprintf(`
+		p.must("exec", "--detach", "pmf-forger", "sh", "-c", fmt.Sprintf(`
 			cd /tmp && mkdir -p %[1]d && cp /bin/busybox %[1]d/conmon
 			cat >%[1]d/config.json <<-END
 			{"process": {"capabilities": {"bounding": ["CAP_SYS_ADMIN"]}}, "linux": {"cgroupsPath": "/libpod_parent/libpod-%[2]s"}}
 			END
 			echo 'while true; do touch /tmp/x; chown 5 /tmp/x; /bin/sleep 0.1; done' >script
-			exec -a sh /tmp/%[1]d/conmon -s -- -c %[2]s -n pm-forged -b /tmp/%[1]d <script`, i, named))
+			exec -a sh /tmp/%[1]d/conmon -s -- -c %[2]s -n pmf-forged -b /tmp/%[1]d <script`, i, named))
 	}
-	eventually(t, "the forged monitors run", func() bool { return strings.Count(p.must("top", "pm-forger", "args"), "pm-forged") == 2 })
-	observation := watchAt(t, noEngine(t), "--container=pm-*")
-	p.must("exec", "pm-forger", "chown", "6", "/tmp")
+	eventually(t, "the forged monitors run", func() bool { return strings.Count(p.must("top", "pmf-forger", "args"), "pmf-forged") == 2 })
+	observation := watchAt(t, noEngine(t), "--container=pmf-*")
+	p.must("exec", "pmf-forger", "chown", "6", "/tmp")
 	got := parseReport(t, observation.interrupt())
 	if len(got) != 2 {
 		t.Errorf("got %d containers: %+v", len(got), got)
 	}
-	c := only(t, got, "pm-forger")
+	c := only(t, got, "pmf-forger")
 	p.check(c, caps("CHOWN"))
 	same(t, "required", c.Required, caps("CHOWN"))
-	c = only(t, got, "pm-victim")
+	c = only(t, got, "pmf-victim")
 	p.check(c, podmanDefault())
 	same(t, "required by the victim", c.Required, nil)
 }
@@ -197,7 +197,7 @@ func TestWatchNamesContainersOfPodman(t *testing.T) {
 	t.Parallel()
 	p := newPrivatePodman(t)
 	directory := t.TempDir()
-	cmd := exec.Command(binary, "watch", "-o", "json", "--container=pm-watched")
+	cmd := exec.Command(binary, "watch", "-o", "json", "--container=pmx-watched")
 	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+directory+"/docker.sock")
 	out, err := os.Create(filepath.Join(directory, "out"))
 	if err != nil {
@@ -213,9 +213,9 @@ func TestWatchNamesContainersOfPodman(t *testing.T) {
 		_ = cmd.Wait()
 	})
 	eventually(t, "watch prints the use", func() bool {
-		p.run("pm-watched", nil, sh("touch /tmp/x && chown 5 /tmp/x")...)
+		p.run("pmx-watched", nil, sh("touch /tmp/x && chown 5 /tmp/x")...)
 		text, err := os.ReadFile(out.Name())
-		return err == nil && strings.Contains(string(text), `"name":"pm-watched"`) && strings.Contains(string(text), `"CHOWN"`)
+		return err == nil && strings.Contains(string(text), `"name":"pmx-watched"`) && strings.Contains(string(text), `"CHOWN"`)
 	})
 }
 
@@ -233,9 +233,9 @@ func TestWorkloadsUnderPodman(t *testing.T) {
 		}
 		run = append(run, w)
 	}
-	observation := watchAt(t, noEngine(t), "--container=pm-w-*")
+	observation := watchAt(t, noEngine(t), "--container=pmw-*")
 	for _, w := range run {
-		p.run("pm-w-"+w.name, w.options, w.command...)
+		p.run("pmw-"+w.name, w.options, w.command...)
 	}
 	got := parseReport(t, observation.interrupt())
 	if len(got) != len(run) {
@@ -243,7 +243,7 @@ func TestWorkloadsUnderPodman(t *testing.T) {
 	}
 	for _, w := range run {
 		t.Run(w.name, func(t *testing.T) {
-			c := only(t, got, "pm-w-"+w.name)
+			c := only(t, got, "pmw-"+w.name)
 			w.check(t, c)
 			privatePodman{t, p.command}.check(c, podmanDefault())
 		})

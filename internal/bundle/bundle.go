@@ -175,25 +175,33 @@ func parseTime(s string) time.Time {
 	return t
 }
 
-// agrees reports whether the bundle's cgroup is the cgroup of the container. Of a cgroup that is gone, only the name is
-// known.
-func (b *Bundle) agrees(cgroup string) bool {
-	parent, name := path.Split(path.Clean("/" + b.CgroupsPath))
-	if slice, rest, systemd := strings.Cut(b.CgroupsPath, ":"); systemd {
-		prefix, unit, found := strings.Cut(rest, ":")
-		if !found {
-			return false
+// Cgroup returns the path of the container's cgroup, or "" if the bundle does not have it.
+func (b *Bundle) Cgroup() string {
+	slice, rest, systemd := strings.Cut(b.CgroupsPath, ":")
+	if !systemd {
+		if b.CgroupsPath == "" {
+			return ""
 		}
-		if prefix != "" {
-			unit = prefix + "-" + unit
-		}
-		parent, name = slice, unit+".scope" // only the last slice of the path
-		if path.IsAbs(cgroup) && (slice == "" || path.Base(path.Dir(cgroup)) == slice) {
-			parent = path.Dir(cgroup)
+		return path.Join("/", b.CgroupsPath)
+	}
+	prefix, unit, found := strings.Cut(rest, ":")
+	if !found {
+		return ""
+	}
+	if prefix != "" {
+		unit = prefix + "-" + unit
+	}
+	return path.Join(slicePath(cmp.Or(slice, "system.slice")), unit+".scope") // as runc does
+}
+
+// slicePath returns the cgroup of a slice: a-b.slice is in a.slice.
+func slicePath(slice string) string {
+	name := strings.TrimSuffix(slice, ".slice")
+	where := "/"
+	for i := range name {
+		if name[i] == '-' {
+			where = path.Join(where, name[:i]+".slice")
 		}
 	}
-	if !path.IsAbs(cgroup) {
-		return cgroup == name
-	}
-	return path.Clean(cgroup) == path.Join(parent, name)
+	return path.Join(where, slice)
 }

@@ -111,37 +111,24 @@ func TestPodsAndSandboxes(t *testing.T) {
 	}
 }
 
-func TestAgrees(t *testing.T) {
-	for _, test := range []struct {
-		cgroupsPath, cgroup string
-		want                bool
-	}{
-		{"/libpod_parent/libpod-" + one, "/libpod_parent/libpod-" + one, true},
-		{"/libpod_parent/" + pod + "/libpod-" + one, "/libpod_parent/" + pod + "/libpod-" + one, true},
-		{"/system.slice/web.service/libpod-payload-" + one, "/system.slice/web.service/libpod-payload-" + one, true},
-		{"machine.slice:libpod:" + one, "/machine.slice/libpod-" + one + ".scope", true},
-		{"machine-libpod_pod_" + pod + ".slice:libpod:" + one, "/machine.slice/machine-libpod_pod_" + pod + ".slice/libpod-" + one + ".scope", true},
-		{":cri-containerd:" + one, "/system.slice/cri-containerd-" + one + ".scope", true},
-
-		{"/libpod_parent/libpod-" + one, "/libpod_parent/libpod-" + other, false},
-		{"/libpod_parent/libpod-" + one, "/user.slice/libpod-" + one, false},
-		{"/libpod_parent/" + pod + "/libpod-" + one, "/libpod_parent/" + pod, false},
-		{"machine.slice:libpod:" + one, "/user.slice/libpod-" + one + ".scope", false},
-		{"machine.slice:libpod:" + one, "/machine.slice/libpod-" + other + ".scope", false},
-		{"machine.slice:libpod:" + one, "/machine.slice/crio-" + one + ".scope", false},
-		{"machine.slice:" + one, "/machine.slice/" + one + ".scope", false},
-		{"", "/libpod_parent/libpod-" + one, false},
-		{"", "/", true}, // never the cgroup of a container
-
-		{"/libpod_parent/libpod-" + one, "libpod-" + one, true},
-		{"machine.slice:libpod:" + one, "libpod-" + one + ".scope", true},
-		{"/libpod_parent/libpod-" + one, "libpod-" + other, false},
-		{"machine.slice:libpod:" + one, "libpod-" + one, false},
-		{"/libpod_parent/libpod-" + one, "", false},
+func TestCgroup(t *testing.T) {
+	for cgroupsPath, want := range map[string]string{
+		"/libpod_parent/libpod-" + one:                       "/libpod_parent/libpod-" + one,
+		"/libpod_parent/" + pod + "/libpod-" + one:           "/libpod_parent/" + pod + "/libpod-" + one,
+		"/system.slice/web.service/libpod-payload-" + one:    "/system.slice/web.service/libpod-payload-" + one,
+		"machine.slice:libpod:" + one:                        "/machine.slice/libpod-" + one + ".scope",
+		"machine-libpod_pod_" + pod + ".slice:libpod:" + one: "/machine.slice/machine-libpod_pod_" + pod + ".slice/libpod-" + one + ".scope",
+		"kubepods-burstable-pod1.slice:crio:" + one:          "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/crio-" + one + ".scope",
+		":cri-containerd:" + one:                             "/system.slice/cri-containerd-" + one + ".scope",
+		"machine.slice::" + one:                              "/machine.slice/" + one + ".scope",
+		"machine.slice:" + one:                               "",
+		"default/" + one:                                     "/default/" + one,
+		"/../../x":                                           "/x",
+		"":                                                   "",
 	} {
-		b := Bundle{CgroupsPath: test.cgroupsPath}
-		if got := b.agrees(test.cgroup); got != test.want {
-			t.Errorf("%q and %q: %v, want %v", test.cgroupsPath, test.cgroup, got, test.want)
+		b := Bundle{CgroupsPath: cgroupsPath}
+		if got := b.Cgroup(); got != want {
+			t.Errorf("%q: %q, want %q", cgroupsPath, got, want)
 		}
 	}
 }

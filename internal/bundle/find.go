@@ -45,13 +45,24 @@ func (r *Reader) Read(cgroup, id string, pid int) (Bundle, error) {
 	if err != nil {
 		return Bundle{}, err
 	}
-	return r.readOf(caller, cgroup, id)
+	b, err := r.readOf(caller, id)
+	if err == nil && b.Engine != Docker && b.Cgroup() != cgroup {
+		err = disagreement(b, cgroup)
+	}
+	if err != nil {
+		return Bundle{}, err
+	}
+	return b, nil
 }
 
-// Search is like [Reader.Read], for a container whose processes have ended: the engine's process ends a bit later.
-// Search inspects all processes, but does not find containers of Docker. If the cgroup is gone, cgroup is its name
-// instead of its path.
-func (r *Reader) Search(cgroup, id string) (Bundle, error) {
+func disagreement(b Bundle, cgroup string) error {
+	return fmt.Errorf("the bundle is for the cgroup %q, not for %q", kernel.ShortPath(b.CgroupsPath), kernel.ShortPath(cgroup))
+}
+
+// Search returns the bundle of a container whose processes may have ended: the engine's process ends a bit later. It
+// inspects all processes, but does not find containers of Docker. name is the name of the container's cgroup. The caller
+// must compare the cgroup with [Bundle.Cgroup].
+func (r *Reader) Search(name, id string) (Bundle, error) {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {
 		return Bundle{}, err
@@ -70,7 +81,10 @@ func (r *Reader) Search(cgroup, id string) (Bundle, error) {
 			continue // it has ended
 		}
 		if found, ok := p.caller(id); ok && found.engine != Docker && p.isHostRoot() {
-			b, readErr := r.readOf(found, cgroup, id)
+			b, readErr := r.readOf(found, id)
+			if readErr == nil && path.Base(b.Cgroup()) != name {
+				readErr = disagreement(b, name)
+			}
 			switch {
 			case readErr == nil:
 				return b, nil
@@ -89,7 +103,7 @@ func mayCall(pid int) bool {
 }
 
 // readOf reads the bundle that a caller names.
-func (r *Reader) readOf(caller caller, cgroup, id string) (Bundle, error) {
+func (r *Reader) readOf(caller caller, id string) (Bundle, error) {
 	if caller.engine == Docker {
 		return Bundle{Engine: Docker, ID: id}, nil // Docker itself reports more
 	}
@@ -104,9 +118,6 @@ func (r *Reader) readOf(caller caller, cgroup, id string) (Bundle, error) {
 	}
 	if err := b.parse(&spec); err != nil {
 		return Bundle{}, err
-	}
-	if !b.agrees(cgroup) {
-		return Bundle{}, fmt.Errorf("the bundle is for the cgroup %q, not for %q", kernel.ShortPath(b.CgroupsPath), kernel.ShortPath(cgroup))
 	}
 	if b.Engine == Podman && b.Annotations[annotationManager] == CRIO {
 		b.Engine = CRIO

@@ -163,15 +163,11 @@ func TestSearch(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := NewReader(f.cgroups)
-	for _, cgroup := range []string{f.cgroup, path.Base(f.cgroup)} {
-		if b, err := r.Search(cgroup, f.id); err != nil || b.Name != "web" {
-			t.Errorf("%s: %+v %v", cgroup, b, err)
-		}
+	if b, err := r.Search(path.Base(f.cgroup), f.id); err != nil || b.Name != "web" || b.Cgroup() != f.cgroup {
+		t.Errorf("%+v %v", b, err)
 	}
-	for _, cgroup := range []string{"/libpod_parent/libpod-" + f.id, "libpod-" + other} {
-		if b, err := r.Search(cgroup, f.id); err == nil {
-			t.Errorf("%s: %+v", cgroup, b)
-		}
+	if b, err := r.Search("libpod-"+other, f.id); err == nil {
+		t.Errorf("with the name of another cgroup: %+v", b)
 	}
 	if b, err := r.Search("libpod-"+other, other); !errors.Is(err, ErrNone) {
 		t.Errorf("another container: %+v %v", b, err)
@@ -244,7 +240,7 @@ func TestForgeriesAreRefused(t *testing.T) {
 			if err == nil {
 				t.Errorf("read %+v", b)
 			}
-			if b, err := NewReader(f.cgroups).Search(f.cgroup, f.id); err == nil {
+			if b, err := NewReader(f.cgroups).Search(path.Base(f.cgroup), f.id); err == nil {
 				t.Errorf("found %+v", b)
 			}
 			if test.none != errors.Is(err, ErrNone) {

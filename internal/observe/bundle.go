@@ -77,37 +77,34 @@ func (o *Observer) readBundleInBackground(cgroup uint64, id string, pid int) {
 		if where, ok := o.monitor.CgroupPath(cgroup, pid); ok && !o.readBundle(cgroup, where, id, []int{pid}) {
 			return
 		}
-		// During runtime setup, the kernel reports processes that end soon.
-		paths, err := o.monitor.CgroupPaths(map[uint64]bool{cgroup: true})
-		if err != nil {
-			o.log.Debug("finding the cgroup of a new container failed", zap.Error(err))
-		}
-		where, exists := paths[cgroup]
-		if exists && !o.readBundle(cgroup, where, id, o.someProcesses(where)) {
-			return
-		}
-		o.searchBundle(cgroup, where, id)
+		o.searchBundle(cgroup, id) // during runtime setup, the kernel reports processes that end soon
 	})
 }
 
-// searchBundle searches the bundle of a container without processes, in the cgroup where. where is "" if the cgroup is
-// gone. Then the name of the cgroup suffices if only root can have chosen it.
-func (o *Observer) searchBundle(cgroup uint64, where, id string) {
-	if where == "" {
-		o.mu.Lock()
-		info, known := o.cgroupInfo(cgroup)
-		o.mu.Unlock()
-		if !known || !info.OnlyRootCanCreate || info.Folded {
-			return
-		}
-		where = info.Name
+// searchBundle searches the bundle of a container of which no process is known. If its cgroup is gone, the name of the
+// cgroup suffices if only root can have chosen it, and if the container is not known to be in another cgroup.
+func (o *Observer) searchBundle(cgroup uint64, id string) {
+	o.mu.Lock()
+	info, known := o.cgroupInfo(cgroup)
+	o.mu.Unlock()
+	if !known || info.Folded {
+		return
 	}
-	b, err := o.bundles.Search(where, id)
+	b, err := o.bundles.Search(info.Name, id)
 	if err != nil {
 		o.log.Debug("searching the bundle of a container failed", zap.String("id", id), zap.Error(err))
 		return
 	}
-	o.addBundle(cgroup, b, 0)
+	found, err := o.lookups.cgroups.ID(b.Cgroup())
+	o.mu.Lock()
+	_, elsewhere := o.owners.latest[id]
+	o.mu.Unlock()
+	gone := errors.Is(err, os.ErrNotExist) && info.OnlyRootCanCreate && !elsewhere
+	if err == nil && found == cgroup || gone {
+		o.addBundle(cgroup, b, 0)
+		return
+	}
+	o.log.Debug("the bundle of a container is for another cgroup", zap.String("id", id), zap.String("cgroup", b.Cgroup()), zap.Error(err))
 }
 
 // readMissingBundles reads the bundles of the containers that neither the engine nor an earlier bundle has reported.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
 )
 
 var (
@@ -188,10 +189,8 @@ func TestShim(t *testing.T) {
 }
 
 func TestRecords(t *testing.T) {
+	testutil.NeedRoot(t)
 	root := t.TempDir()
-	if os.Getuid() != 0 {
-		t.Skip("files of root need root")
-	}
 	containers := "/storage/overlay-containers"
 	write(t, root, containers+"/containers.json", `[{"id": "`+one+`", "names": ["web2"], "image": "`+other+`", "layer": "x",
 		"metadata": "{\"image-name\":\"localhost/bb:latest\",\"image-id\":\"`+other+`\",\"name\":\"web\",\"created-at\":1796036073}",
@@ -233,9 +232,7 @@ func write(t *testing.T, root, name, text string) {
 }
 
 func TestTrustedFiles(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("files of other users need root")
-	}
+	testutil.NeedRoot(t)
 	root := t.TempDir()
 	make := func(name string, mode os.FileMode, uid int) string {
 		write(t, root, name, name)

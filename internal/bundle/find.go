@@ -60,8 +60,8 @@ func disagreement(b Bundle, cgroup string) error {
 }
 
 // Search returns the bundle of a container whose processes may have ended: the engine's process ends a bit later. It
-// inspects all processes, but does not find containers of Docker. name is the name of the container's cgroup. The caller
-// must compare the cgroup with [Bundle.Cgroup].
+// inspects all processes, but does not find containers of Docker. name is the name of the container's cgroup. The
+// caller must compare the cgroup with [Bundle.Cgroup].
 func (r *Reader) Search(name, id string) (Bundle, error) {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {

@@ -49,7 +49,7 @@ type metadata struct {
 
 func newStorage() storage { return storage{lists: make(map[string]list)} }
 
-var errNoRecord = errors.New("Podman's storage has no record of the container")
+var errNoRecord = errors.New("the storage of Podman has no record of the container")
 
 // find returns the record of a container. The bundle is STORAGE/DRIVER-containers/ID/userdata. The list is next to the
 // directory of the container. The containers of podman run --rm can be in another list, next to the container's

@@ -81,7 +81,7 @@ func (o *Observer) readBundleInBackground(cgroup uint64, id string, pid int) {
 	})
 }
 
-// searchBundle searches the bundle of a container of which no process is known. If its cgroup is gone, the name of the
+// searchBundle searches the bundle of a container without known processes. If its cgroup is gone, the name of the
 // cgroup suffices if only root can have chosen it, and if the container is not known to be in another cgroup.
 func (o *Observer) searchBundle(cgroup uint64, id string) {
 	o.mu.Lock()

@@ -206,9 +206,9 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 	}
 }
 
-// inspectFile inspects the file of an event in the goroutine of lookups.follow, if profiles are wanted. The goroutine that
-// calls it stays free for new containers, which can be short-lived. If too many files wait, inspectFile waits as well.
-// With a consumer, it does not wait. Then the next Profile inspects the file.
+// inspectFile inspects the file of an event in the goroutine of lookups.follow, if profiles are wanted. The goroutine
+// that calls it stays free for new containers, which can be short-lived. If too many files wait, inspectFile waits as
+// well. With a consumer, it does not wait. Then the next Profile inspects the file.
 func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 	inspect := func() {
 		if event.File != nil {

@@ -93,6 +93,7 @@ type CapmonCallValue struct {
 type CapmonCgroupWalk struct {
 	_         structs.HostLayout
 	Name      [128]int8
+	Parent    [128]int8
 	Found     CapmonContainer
 	Delegated [128]int8
 	Event     CapmonEvent

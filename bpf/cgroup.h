@@ -11,12 +11,16 @@
 #define CONTAINER_ID_LEN 64
 #define SCOPE_LEN 6 /* ".scope" */
 #define CONMON_LEN 7 /* "conmon-" */
+#define LIBPOD_LEN 7 /* "libpod-" */
+#define PAYLOAD_LEN 15 /* "libpod-payload-" */
+#define LIBPOD_PARENT_LEN 13 /* "libpod_parent" */
 #define CGROUP_DEPTH 64
 #define MODE_OTHERS_WRITE 022
 
 /* Scratch space of a walk up the cgroup tree. It is too large for the stack of a program. */
 struct cgroup_walk {
 	char name[CGROUP_NAME_LEN]; /* of the current node */
+	char parent[CGROUP_NAME_LEN]; /* of its parent, set by is_pod */
 	struct container found; /* the topmost container so far */
 	char delegated[CGROUP_NAME_LEN]; /* name of the cgroup with the id found.delegated */
 	struct event event;
@@ -62,6 +66,31 @@ static __always_inline bool is_conmon(const char *name, __u32 i)
 	       has_char(name, i + 5, 'n');
 }
 
+static __always_inline bool is_libpod(const char *name)
+{
+	return has_char(name, 0, 'l') && has_char(name, 1, 'i') && has_char(name, 2, 'b') &&
+	       has_char(name, 3, 'p') && has_char(name, 4, 'o') && has_char(name, 5, 'd');
+}
+
+/* The names of a container without systemd are libpod-ID and libpod-payload-ID. len is the length
+ * of what is before the ID. */
+static __always_inline bool is_libpod_prefix(const char *name, __u32 len)
+{
+	if (!is_libpod(name) || !has_char(name, 6, '-'))
+		return false;
+	return len == LIBPOD_LEN ||
+	       (len == PAYLOAD_LEN && has_char(name, 7, 'p') && has_char(name, 8, 'a') &&
+		has_char(name, 9, 'y') && has_char(name, 10, 'l') && has_char(name, 11, 'o') &&
+		has_char(name, 12, 'a') && has_char(name, 13, 'd') && has_char(name, 14, '-'));
+}
+
+static __always_inline bool is_libpod_parent(const char *name, __u32 len)
+{
+	return len == LIBPOD_PARENT_LEN && is_libpod(name) && has_char(name, 6, '_') &&
+	       has_char(name, 7, 'p') && has_char(name, 8, 'a') && has_char(name, 9, 'r') &&
+	       has_char(name, 10, 'e') && has_char(name, 11, 'n') && has_char(name, 12, 't');
+}
+
 static __always_inline bool is_hex(char c)
 {
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
@@ -69,7 +98,8 @@ static __always_inline bool is_hex(char c)
 
 /*
  * Whether walk->name (len bytes without the NUL) is a name that engines give the cgroup of a
- * container: 64 hex digits, or ENGINE-<64 hex digits>.scope. The monitors of Podman and CRI-O
+ * container: 64 hex digits, ENGINE-<64 hex digits>.scope, or libpod-<64 hex digits> and
+ * libpod-payload-<64 hex digits> from Podman without systemd. The monitors of Podman and CRI-O
  * (…conmon-<id>.scope) are outside their container. internal/containerid has the same rule in Go. A
  * global function, as are others here, so that the verifier checks it once and not for each caller.
  */
@@ -83,13 +113,18 @@ __noinline int is_container_name(__u32 len)
 		return false;
 	const char *name = walk->name;
 	if (len != CONTAINER_ID_LEN) {
-		if (len < CONTAINER_ID_LEN + SCOPE_LEN + 2)
+		if (len < CONTAINER_ID_LEN + LIBPOD_LEN)
 			return false;
-		start = len - SCOPE_LEN - CONTAINER_ID_LEN;
-		if (!is_scope(name, len - SCOPE_LEN) || !has_char(name, start - 1, '-'))
+		start = len - CONTAINER_ID_LEN;
+		if (is_scope(name, len - SCOPE_LEN)) {
+			start -= SCOPE_LEN;
+			if (start < 2 || !has_char(name, start - 1, '-'))
+				return false;
+			if (start >= CONMON_LEN && is_conmon(name, start - CONMON_LEN))
+				return false;
+		} else if (!is_libpod_prefix(name, start)) {
 			return false;
-		if (start >= CONMON_LEN && is_conmon(name, start - CONMON_LEN))
-			return false;
+		}
 	}
 	for (__u32 i = 0; i < CONTAINER_ID_LEN; i++)
 		if (!is_hex(name[(start + i) & (CGROUP_NAME_LEN - 1)]))
@@ -201,6 +236,25 @@ static __always_inline __u64 find_or_add_container(__u64 id, struct cgroup_walk 
 	return id;
 }
 
+/*
+ * Whether a cgroup whose name is an ID alone is a pod of Podman without systemd. The containers of
+ * a pod are in libpod_parent/<ID of the pod>. No process is in the pod's cgroup itself: if one is,
+ * an engine was told to make its container below libpod_parent, and cgroup_walk_node does not call
+ * this function. A container cannot choose what is above its cgroup, so it cannot pass for a pod.
+ */
+__noinline int is_pod(__u64 address)
+{
+	__u32 zero = 0;
+	struct cgroup_walk *walk = bpf_map_lookup_elem(&cgroup_walk, &zero);
+	struct kernfs_node *parent = kernfs_parent((void *)address);
+
+	if (!walk || !parent)
+		return false;
+	long len = bpf_probe_read_kernel_str(walk->parent, CGROUP_NAME_LEN,
+					     BPF_CORE_READ(parent, name));
+	return len > 1 && is_libpod_parent(walk->parent, len - 1);
+}
+
 /* Whether a cgroup is in the map as a container, even if it was renamed since (cgroup1_rename). */
 static __always_inline bool is_known_container(__u64 id)
 {
@@ -259,7 +313,10 @@ __noinline __u64 cgroup_walk_node(__u64 address, bool is_leaf, __u64 *container)
 	}
 	long len =
 		bpf_probe_read_kernel_str(walk->name, CGROUP_NAME_LEN, BPF_CORE_READ(node, name));
-	if ((len > 1 && is_container_name(len - 1)) || is_known_container(id)) {
+	bool named = len > 1 && is_container_name(len - 1);
+	if (named && len - 1 == CONTAINER_ID_LEN && !is_leaf)
+		named = !is_pod(address);
+	if (named || is_known_container(id)) {
 		*container = id;
 		walk->found.delegated = 0; /* only delegated cgroups above the container count */
 		__builtin_memcpy(walk->found.name, walk->name, CGROUP_NAME_LEN);

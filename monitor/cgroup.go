@@ -62,8 +62,8 @@ func (m *Monitor) CgroupOf(pid int, id string) (cgroup uint64, where string, err
 	if err != nil {
 		return 0, "", err
 	}
-	where = topmostContainer(all)
-	if found, ok := containerid.FromCgroup(where); !ok || found != id {
+	where, found, ok := containerid.Topmost(all)
+	if !ok || found != id {
 		return 0, "", fmt.Errorf("process %d: %w", pid, ErrNotInContainer)
 	}
 	cgroup, err = m.cgroups.ID(where)
@@ -92,16 +92,6 @@ func (m *Monitor) searchCgroupOf(pid int, id string) (cgroup uint64, where strin
 
 // ErrNotInContainer is an error of [Monitor.CgroupOf].
 var ErrNotInContainer = errors.New("the process is not in a cgroup of that container")
-
-// topmostContainer returns the part of a cgroup path that ends with the topmost container; "" if there is no container.
-func topmostContainer(all string) (where string) {
-	for part := all; len(part) > 1; part = path.Dir(part) {
-		if _, ok := containerid.FromCgroup(path.Base(part)); ok {
-			where = part
-		}
-	}
-	return where
-}
 
 // CgroupPath returns the path of a container's cgroup if the process is in it or in a cgroup below it. Otherwise, the
 // second result is false. Paths of cgroups are below the root of the cgroup hierarchy, as in /proc/PID/cgroup.

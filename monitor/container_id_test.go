@@ -7,10 +7,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/capmon/capmon/internal/containerid"
+	"github.com/capmon/capmon/internal/containerid/containeridtest"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/testutil"
 )
@@ -39,12 +41,22 @@ type cgroupTree struct {
 
 func newCgroupTree(t *testing.T) cgroupTree {
 	t.Helper()
+	return newNamedCgroupTree(t, "")
+}
+
+// newNamedCgroupTree makes a tree whose top has a certain name.
+func newNamedCgroupTree(t *testing.T, name string) cgroupTree {
+	t.Helper()
 	cgroups, err := kernel.DetectCgroups()
 	if err != nil {
 		t.Fatal(err)
 	}
 	tree := cgroupTree{t, cgroups, "/capmon-test-" + strings.ToLower(rand.Text())}
 	tree.make(tree.top)
+	if name != "" {
+		tree.top = path.Join(tree.top, name)
+		tree.make(tree.top)
+	}
 	return tree
 }
 
@@ -115,22 +127,17 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 	const none = -1
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
-	for name, test := range map[string]struct {
+	type testCase struct {
 		names []string
 		want  int // index of the container's name
-	}{
+	}
+	tests := map[string]testCase{
 		"an ID":                        {[]string{id}, 0},
-		"Docker's scope":               {[]string{"docker-" + id + ".scope"}, 0},
-		"Podman's scope":               {[]string{"libpod-" + id + ".scope"}, 0},
-		"containerd's scope":           {[]string{"cri-containerd-" + id + ".scope"}, 0},
-		"CRI-O's scope":                {[]string{"crio-" + id + ".scope"}, 0},
 		"any engine's scope":           {[]string{"x-" + id + ".scope"}, 0},
 		"an engine with dashes only":   {[]string{"--" + id + ".scope"}, 0},
 		"an engine that is no text":    {[]string{"\xff\xfe-" + id + ".scope"}, 0},
 		"an engine named like conmon":  {[]string{"my-cocoon-" + id + ".scope"}, 0},
 		"an engine ending in conmon":   {[]string{"xconmon-" + id + ".scope"}, none},
-		"Podman's monitor":             {[]string{"libpod-conmon-" + id + ".scope"}, none},
-		"CRI-O's monitor":              {[]string{"crio-conmon-" + id + ".scope"}, none},
 		"a monitor alone":              {[]string{"conmon-" + id + ".scope"}, none},
 		"63 digits":                    {[]string{id[1:]}, none},
 		"65 digits":                    {[]string{id + "0"}, none},
@@ -164,7 +171,12 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 		"a container in a cgroup with a too long name": {[]string{scope(127), inner}, 1},
 		"as deep as can be followed":                   {append([]string{id}, below(maxDepth-1)...), 0},
 		"deep and last":                                {append(below(maxDepth-1), id), maxDepth - 1},
-	} {
+	}
+	for _, form := range containeridtest.PathForms(id, inner) {
+		names := strings.Split(strings.TrimPrefix(form.Path, "/"), "/")
+		tests["form: "+form.About] = testCase{names, slices.Index(names, path.Base(form.Container))} // none without a container
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			tree := cgroupTree{t, tree.cgroups, path.Join(tree.top, strings.ToLower(rand.Text()))}
 			tree.make(tree.top)
@@ -195,6 +207,24 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 		})
 	}
 	lossless(t, snapshot(t, m))
+}
+
+// A cgroup with the form of a pod of Podman is a container if it has had a process of its own. The cgroups that it
+// makes do not change that.
+func TestContainersCannotPassForPods(t *testing.T) {
+	m := start(t, Options{})
+	tree := newNamedCgroupTree(t, "libpod_parent")
+	pod, member, container, fake := randomID(), "libpod-"+randomID(), randomID(), "libpod-"+randomID()
+	cgroups := slices.Concat(tree.check(pod, member), tree.check(container), tree.check(container, fake))
+	recorded := tree.recorded(m, cgroups)
+	for cgroup, want := range map[string]bool{
+		path.Join(tree.top, pod): false, path.Join(tree.top, pod, member): true,
+		path.Join(tree.top, container): true, path.Join(tree.top, container, fake): false,
+	} {
+		if _, ok := recorded[cgroup]; ok != want {
+			t.Errorf("%s is recorded as a container: %v, want %v", cgroup, ok, want)
+		}
+	}
 }
 
 // The programs also use the cached result for a cgroup when they find the container of a cgroup below it.

@@ -39,7 +39,7 @@ func (m *Monitor) registerContainersStartedDuringAttach(recording uint64) error 
 // forEachContainerCgroup visits the topmost cgroup of every container. It skips cgroups that vanish.
 func (m *Monitor) forEachContainerCgroup(visit func(cgroup string) error) error {
 	return m.walkCgroups(func(cgroup kernel.CgroupDir) error {
-		if _, ok := containerid.FromCgroup(cgroup.Name()); !ok {
+		if _, ok := containerid.FromCgroup(cgroup.Name()); !ok || m.isPod(cgroup) {
 			return nil
 		}
 		if err := visit(cgroup.Path()); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -47,6 +47,22 @@ func (m *Monitor) forEachContainerCgroup(visit func(cgroup string) error) error 
 		}
 		return fs.SkipDir // a cgroup below a container's cgroup belongs to that container
 	})
+}
+
+// isPod reports whether a cgroup with the name of a container is a pod of Podman. cgroup_walk_node in bpf/cgroup.h has
+// the same rule: the cgroup is a container if it has a process of its own, or had one when the programs saw it.
+func (m *Monitor) isPod(cgroup kernel.CgroupDir) bool {
+	if !containerid.MayBePod(cgroup.Path()) {
+		return false
+	}
+	if id, err := cgroup.ID(); err == nil && m.attached != nil {
+		var value bpf.CapmonContainer
+		if m.attached.maps.Containers.Lookup(&id, &value) == nil {
+			return false
+		}
+	}
+	pids, err := cgroup.Procs()
+	return err == nil && len(pids) == 0
 }
 
 // walkCgroups visits all cgroups. It skips cgroups that it cannot read, and stores them for UnreadCgroups.

@@ -141,6 +141,8 @@ find_missing() {
 	want crun crun has crun
 	if [[ $mode == test ]]; then
 		want podman podman has podman
+		want conmon conmon has conmon
+		want catatonit catatonit has catatonit
 		want rsyslogd rsyslog has rsyslogd
 		want chromium chromium has chromium
 		want "fonts for chromium" fonts-dejavu-core test -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf

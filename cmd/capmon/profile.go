@@ -215,7 +215,7 @@ func connect(ctx context.Context, required bool, log *zap.Logger) (*container.Do
 		_ = docker.Close()
 		return nil, err
 	}
-	log.Warn("cannot reach Docker; until Docker answers, capmon knows only the IDs of containers, and reads grants from the kernel", zap.Error(err))
+	log.Warn("cannot reach Docker; until Docker answers, capmon knows only the IDs of Docker's containers, and reads their grants from the kernel", zap.Error(err))
 	return docker, nil
 }
 

@@ -292,7 +292,7 @@ func judge(subject Subject, s *profile.Summary, waivers *waiver.Matching, o Opti
 
 func grantsOf(info container.Info, last capability.Capability) Grants {
 	g := Grants{Privileged: info.Privileged}
-	set, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, last)
+	set, err := info.Grants(last)
 	if err != nil {
 		g.Error = err.Error()
 		return g

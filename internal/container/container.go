@@ -5,6 +5,7 @@ package container
 import (
 	"time"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
@@ -49,6 +50,16 @@ type Info struct {
 	// Mounts are the mounts over the root file system. A mount without Source has an unknown source.
 	Mounts []Mount
 
+	// Engine is the engine that made the container, if it is not the one that capmon asks: podman, containerd, …. What
+	// is known about the container then comes from its OCI bundle: Labels, CapAdd and CapDrop are not known.
+	Engine string
+	// Pod is the ID of the pod that the container is part of. Sandbox: the container only holds the namespaces of the
+	// pod, and runs no workload (infra container, pause).
+	Pod     string
+	Sandbox bool
+	// Granted are the capabilities in the OCI bundle. It is nil if they result from CapAdd, CapDrop and Privileged.
+	Granted *capability.Set
+
 	// Unconfirmed is the cgroup of a container that no engine confirms. The ID of such a container begins with
 	// [containerid.UnknownPrefix]. It is empty for other containers.
 	Unconfirmed string
@@ -56,6 +67,22 @@ type Info struct {
 	// Inspected: the data comes from an inspection and is complete. Otherwise it comes from a list or an event, which
 	// only have the ID, the name, the image, the labels and whether the container runs.
 	Inspected bool
+}
+
+// Grants returns the capabilities that the container was granted. last is the highest capability of the kernel. The
+// error is about settings that Docker rejects.
+func (i Info) Grants(last capability.Capability) (capability.Set, error) {
+	if i.Granted != nil {
+		return *i.Granted, nil
+	}
+	return capability.Granted(i.CapAdd, i.CapDrop, i.Privileged, last)
+}
+
+// WithBundle returns what the engine reports about a container, with what only its OCI bundle has. The engine may be
+// Podman behind Docker's API. Then CapAdd and CapDrop do not mean what they mean for Docker.
+func (i Info) WithBundle(bundle Info) Info {
+	i.Engine, i.Pod, i.Sandbox, i.Granted = bundle.Engine, bundle.Pod, bundle.Sandbox, bundle.Granted
+	return i
 }
 
 // Mount is a directory or file of the engine's host that is mounted in a container.

@@ -2,15 +2,17 @@
 package containerid
 
 import (
+	"path"
 	"regexp"
 	"strings"
 
 	"github.com/capmon/capmon/bpf"
 )
 
-// cgroupName matches the names that engines give to a container's cgroup: the ID alone, or ENGINE-<ID>.scope with
-// systemd. conmon, the monitor process of Podman and CRI-O, has a cgroup of its own next to the container's, which does
-// not count. The same rule is implemented in C, in bpf/cgroup.h.
+// cgroupName matches the names that engines give to a container's cgroup: the ID alone, ENGINE-<ID>.scope with systemd,
+// or libpod-<ID> and libpod-payload-<ID> from Podman without systemd. conmon, the monitor process of Podman and CRI-O,
+// has a cgroup of its own next to the container's, which does not count. The same rule is implemented in C, in
+// bpf/cgroup.h.
 var cgroupName = regexp.MustCompile(`^(?:(.+-))?([0-9a-f]{64})(\.scope)?$`)
 
 // maxCgroupName is the longest cgroup name that is checked: the BPF programs need the final NUL, and one more byte that
@@ -22,17 +24,61 @@ const maxCgroupName = int(bpf.CapmonLimitsCGROUP_NAME_LEN) - 2
 // in any hierarchy. Anyone who can create cgroups can create one with such a name; only the engine knows whether it is
 // true.
 func FromCgroup(path string) (id string, ok bool) {
-	for component := range strings.SplitSeq(path, "/") {
-		if len(component) > maxCgroupName {
-			continue
+	_, id, ok = Topmost(path)
+	return id, ok
+}
+
+// Topmost returns the cgroup and the ID of the container that a cgroup belongs to. The result is the beginning of all
+// up to the component with the ID. See [FromCgroup].
+func Topmost(all string) (cgroup, id string, ok bool) {
+	above, end := "", 0
+	for component := range strings.SplitSeq(all, "/") {
+		end += len(component)
+		id, ok := fromName(component)
+		if ok && (end == len(all) || !isPod(above, component)) {
+			return all[:end], id, true
 		}
-		match := cgroupName.FindStringSubmatch(component)
-		if match == nil || (match[1] == "") != (match[3] == "") || strings.HasSuffix(match[1], "conmon-") {
-			continue
-		}
-		return match[2], true
+		above = component
+		end++ // the slash
 	}
-	return "", false
+	return "", "", false
+}
+
+// MayBePod reports whether a cgroup can be a pod of Podman without systemd: libpod_parent/<ID of the pod>. The
+// containers of the pod are below it. A cgroup of this form with a process of its own is not a pod, but a container
+// that an engine made below libpod_parent. A container cannot choose what is above its cgroup, so it cannot pass for a
+// pod.
+func MayBePod(cgroup string) bool {
+	above, name := path.Split(cgroup)
+	return isPod(path.Base(above), name)
+}
+
+func isPod(above, name string) bool { return above == podParent && len(name) == idLength }
+
+const (
+	podParent = "libpod_parent"
+	idLength  = 64
+)
+
+// fromName returns the ID in the name of a container's cgroup.
+func fromName(name string) (id string, ok bool) {
+	if len(name) > maxCgroupName {
+		return "", false
+	}
+	match := cgroupName.FindStringSubmatch(name)
+	if match == nil {
+		return "", false
+	}
+	switch before, scope := match[1], match[3] != ""; {
+	case scope:
+		ok = before != "" && !strings.HasSuffix(before, "conmon-")
+	default:
+		ok = before == "" || before == "libpod-" || before == "libpod-payload-"
+	}
+	if !ok {
+		return "", false
+	}
+	return match[2], true
 }
 
 // ShortLength is the number of digits of an ID that engines show.

@@ -76,15 +76,18 @@ func (o *Observer) followEngineOnce(ctx context.Context, since time.Time) error 
 	}
 }
 
-// WaitForEngine waits until the engine has reported the containers that were running when the recording began. From
-// then on, capmon records the system calls that the seccomp profiles of these containers allow only with a granted
-// capability. WaitForEngine waits at most 10 seconds for an engine that does not answer.
+// WaitForEngine waits until the engine has reported the containers that were running when the recording began, and
+// until the bundles of the others have been read. From then on, capmon records the system calls that the seccomp
+// profiles of these containers allow only with a granted capability. WaitForEngine waits at most 10 seconds for an
+// engine that does not answer.
 func (o *Observer) WaitForEngine(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
-	select {
-	case <-o.inspections.runningInspected.sent:
-	case <-ctx.Done():
+	for _, done := range []<-chan struct{}{o.bundles.runningRead.sent, o.inspections.runningInspected.sent} {
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
 	}
 }
 

@@ -13,8 +13,10 @@ import (
 )
 
 // syncWithEngine inspects the containers that the kernel has reported, but the engine has not: the engine's events
-// arrive with a delay. It waits at most 10 seconds for an engine that does not answer.
+// arrive with a delay. It also reads the bundles that were not read yet. It waits at most 10 seconds for an engine that
+// does not answer.
 func (o *Observer) syncWithEngine(ctx context.Context) error {
+	o.readMissingBundles(ctx)
 	if o.engine == nil {
 		return nil
 	}

@@ -6,7 +6,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/monitor"
 )
@@ -99,7 +98,7 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 	case ctx.Err() == nil:
 		o.owners.mustInspect[id] = true
 	}
-	if gone, known := o.fromEngine.infos[id]; known && errors.Is(err, container.ErrNotFound) {
+	if gone, known := o.fromEngine.infos[id]; known && gone.Engine == "" && errors.Is(err, container.ErrNotFound) {
 		gone.Running, gone.Pid = false, 0
 		o.fromEngine.infos[id] = gone
 	}
@@ -112,6 +111,9 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 	}
 	if len(info.Layers) == 0 { // containerd does not answer, or the root file system is no longer mounted
 		info.Layers = o.fromEngine.infos[id].Layers
+	}
+	if known := o.fromEngine.infos[id]; known.Engine != "" {
+		info = info.WithBundle(known)
 	}
 	o.fromEngine.infos[id] = info
 	o.recordIfNew(info)
@@ -156,7 +158,7 @@ func (o *Observer) findCgroup(info container.Info) uint64 {
 
 // setGrant stores what the engine granted a container in the kernel's map.
 func (o *Observer) setGrant(info container.Info) error {
-	granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, o.last)
+	granted, err := info.Grants(o.last)
 	if err != nil {
 		return err
 	}

@@ -24,14 +24,14 @@ const (
 	// checkLookupTimeout is the time limit of a lookup that delays the report of a check.
 	checkLookupTimeout = 100 * time.Millisecond
 	// maxFileJobs is the number of files that may wait to be inspected.
-	maxFileJobs = 1024
+	maxFileJobs = 8192
 )
 
 // fileLookups reads the file systems of containers. It is safe for concurrent use.
 type fileLookups struct {
 	*untrustedfs.Pool
 	cgroups kernel.Cgroups
-	jobs    chan func() // inspections of files that wait while checks have precedence
+	jobs    chan func() // inspections of files that wait while checks and new containers have precedence
 }
 
 func newFileLookups(cgroups kernel.Cgroups, unresponsive func(cgroup uint64)) fileLookups {
@@ -43,6 +43,14 @@ func (l *fileLookups) queue(job func()) {
 	select {
 	case l.jobs <- job:
 	default:
+	}
+}
+
+// mustQueue queues a job. If too many jobs wait, it waits for one to finish, or until ctx ends.
+func (l *fileLookups) mustQueue(ctx context.Context, job func()) {
+	select {
+	case l.jobs <- job:
+	case <-ctx.Done():
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
@@ -60,6 +61,7 @@ type Observer struct {
 	eventsHandled oneTimeEvent // sent when the last event has been handled
 
 	inspections inspections
+	bundles     bundles
 	lookups     fileLookups
 	recent      recentProfile
 	cancel      context.CancelFunc
@@ -68,6 +70,7 @@ type Observer struct {
 	mu           sync.Mutex // guards the fields below
 	recorder     recorderData
 	fromEngine   engineData
+	bundleData   bundleData
 	owners       cgroupOwners
 	files        fileRecords
 	ended        endedContainers
@@ -96,6 +99,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	o.observation = profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()}
 	o.last = capability.Capability(last)
 	o.lookups = newFileLookups(cgroups, o.logSilentFileSystem)
+	o.bundles = newBundles(bundle.NewReader(cgroups))
 	go o.lookups.Warm()
 	ctx, o.cancel = context.WithCancel(ctx)
 	for _, failed := range m.FailedHooks() {
@@ -123,6 +127,7 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 		inspections:    newInspections(),
 		recorder:       newRecorderData(options.Version),
 		fromEngine:     newEngineData(),
+		bundleData:     newBundleData(),
 		owners:         newCgroupOwners(),
 		files:          newFileRecords(),
 		ended:          newEndedContainers(options.readsCounts()),
@@ -143,8 +148,14 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 func (o *Observer) follow(ctx context.Context, options Options) {
 	o.done.Go(o.followKernel(ctx))
 	o.done.Go(o.makeRoomWhenDue(ctx))
+	o.done.Go(func() {
+		o.readMissingBundles(ctx)
+		o.bundles.runningRead.send()
+	})
 	if o.consumer != nil {
 		o.done.Go(o.late.follow(ctx))
+	}
+	if o.wantsProfiles() {
 		o.done.Go(o.lookups.follow(ctx))
 	}
 	if options.readsCounts() {
@@ -156,8 +167,8 @@ func (o *Observer) follow(ctx context.Context, options Options) {
 	}
 }
 
-// followKernel handles the kernel's events. When the kernel sees a container for the first time, it inspects the
-// container with the engine.
+// followKernel handles the kernel's events. When the kernel sees a container for the first time, it reads the bundle of
+// the container, and inspects the container with the engine.
 func (o *Observer) followKernel(ctx context.Context) func() {
 	return func() {
 		for {
@@ -185,16 +196,20 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				o.inspectFile(ctx, event)
 			case event.File != nil:
 				o.inspectFile(ctx, event)
-			case event.ID != "" && o.engine != nil:
+			case event.ID != "":
 				o.recordNewCgroup(event)
-				o.inspectInBackground(ctx, event.ID)
+				o.readBundleInBackground(event.Cgroup, event.ID, int(event.PID))
+				if o.engine != nil {
+					o.inspectInBackground(ctx, event.ID)
+				}
 			}
 		}
 	}
 }
 
-// inspectFile inspects the file of an event, if profiles are wanted. Without a consumer it does so at once, otherwise
-// in the goroutine of lookups.follow. If too many files wait, the next Profile inspects the file.
+// inspectFile inspects the file of an event in the goroutine of lookups.follow, if profiles are wanted. The goroutine
+// that calls it stays free for new containers, which can be short-lived. If too many files wait, inspectFile waits as
+// well. With a consumer, it does not wait. Then the next Profile inspects the file.
 func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 	inspect := func() {
 		if event.File != nil {
@@ -207,7 +222,7 @@ func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 	switch {
 	case !o.wantsProfiles():
 	case o.consumer == nil:
-		inspect()
+		o.lookups.mustQueue(ctx, inspect)
 	default:
 		o.lookups.queue(inspect)
 	}

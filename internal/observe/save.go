@@ -105,11 +105,24 @@ func (o *Observer) forget(ended []monitor.ContainerRecord) {
 	}
 	o.ended.saved.add(slices.Collect(maps.Keys(gone)), o.ended.forgetLimit(), func(cgroups []uint64) {
 		o.owners.forgetCgroups(cgroups)
+		o.bundleData.forgetCgroups(cgroups, o.forgetWithoutEngine)
 		if o.consumer != nil {
 			o.consumer.ForgetContainers(cgroups)
 		}
 	})
 	o.files.forget(gone)
+}
+
+// forgetWithoutEngine removes what is known about a container whose cgroups are gone, unless the engine knows the
+// container and reports its removal. The caller holds mu.
+func (o *Observer) forgetWithoutEngine(id string) {
+	if o.fromEngine.infos[id].Engine != "" {
+		o.owners.forgetContainer(id)
+		o.fromEngine.forget(id)
+		o.stopRecordingCalls(id)
+		delete(o.ended.waiting, id)
+		delete(o.seccompCalls.since, id)
+	}
 }
 
 // forgetRemoved removes what is known about containers that neither the engine nor the kernel has any longer. before

@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/monitor"
 )
@@ -28,7 +27,7 @@ func newSeccompCalls() seccompCalls {
 
 // recordUnlockedCalls records the calls that a container's granted capabilities allow. The caller holds mu.
 func (o *Observer) recordUnlockedCalls(info container.Info) {
-	granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, o.last)
+	granted, err := info.Grants(o.last)
 	if err != nil || info.Seccomp == nil || o.seccompCalls.containers[info.ID] {
 		return
 	}

@@ -38,14 +38,19 @@ func evidenceOf(title string, e profile.Evidence) []Block {
 	return []Block{{Kind: FactsBlock, Title: title, Facts: facts}}
 }
 
-// OfProfile returns the page of a report.
+// OfProfile returns the page of a report, without the sandboxes of pods that needed nothing.
 func OfProfile(p profile.Profile, options Options) Page {
 	page := Page{Title: "Capabilities of containers", Made: made(options.Version, options.Time), Notes: []string{}, About: evidenceOf("Evidence", options.Evidence)}
+	p, sandboxes := p.Judged()
+	if n := len(sandboxes); n > 0 {
+		page.Notes = append(page.Notes, fmt.Sprintf("Not in this page: %d %s of pods that needed nothing.", n, plural(n, "sandbox", "sandboxes")))
+	}
 	summaries := profile.Summaries(p)
 	all := overview.OfSummaries(summaries)
 	labeled := settings.Labeled(summaries)
 	writer := newSettingsWriter(labeled, options.AnyStart)
 	subjects := make([]subject, 0, len(labeled))
+	denials := false
 	for i, c := range labeled {
 		row := all.Containers[i]
 		s := subject{identity: c.Container, hosts: c.Hosts, row: row, states: statesOf(&c.Summary, row)}
@@ -53,9 +58,10 @@ func OfProfile(p profile.Profile, options Options) Page {
 		s.details = append(s.details, evidence(c.Summary, s.states)...)
 		s.details = append(s.details, writer.block(c))
 		subjects = append(subjects, s)
-		if !c.Denied().Empty() {
-			page.Notes = []string{moreDenials}
-		}
+		denials = denials || !c.Denied().Empty()
+	}
+	if denials {
+		page.Notes = append(page.Notes, moreDenials)
 	}
 	page.matrix(all, subjects)
 	return page

@@ -113,11 +113,12 @@ func (r Result) PassingWithWaivers() (n int) {
 }
 
 // Check checks the containers of a profile against a policy. With a comparison to a baseline, it also reports needs
-// that are new. comparison may be nil.
+// that are new. comparison may be nil. Check leaves out the sandboxes of pods that needed nothing.
 func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Result {
 	result := Result{Policy: policy}
 	applied := make(map[string]bool)
-	for _, s := range profile.Summaries(p) {
+	judged, _ := p.Judged()
+	for _, s := range profile.Summaries(judged) {
 		c := ContainerResult{Summary: s}
 		for _, rule := range policy.Rules {
 			if rule.appliesTo(s.Container) {

@@ -132,6 +132,13 @@ type Container struct {
 	User   string            `json:"user,omitempty"`
 	// NetworkMode is the engine's name for the network: host, none, bridge, container:ID, ….
 	NetworkMode string `json:"networkMode,omitempty"`
+	// Engine is the engine of the container, such as podman, if it is not the engine of the observation. capmon then
+	// knows the container from its OCI bundle, which has no labels.
+	Engine string `json:"engine,omitempty"`
+	// Pod is the ID of the pod that the container is part of: Podman's ID, or otherwise the ID of the pod's sandbox.
+	Pod string `json:"pod,omitempty"`
+	// Sandbox: the container only holds the namespaces of its pod, and runs no workload (infra container, pause).
+	Sandbox bool `json:"sandbox,omitempty"`
 }
 
 // swarmService is the label with the name of a swarm service.

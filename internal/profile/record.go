@@ -262,13 +262,16 @@ func (r *Run) setEngineInfo(info container.Info, sources Sources) {
 		Labels:      sources.KeptLabels.Of(info.Labels),
 		User:        info.User,
 		NetworkMode: info.NetworkMode,
+		Engine:      info.Engine,
+		Pod:         info.Pod,
+		Sandbox:     info.Sandbox,
 	}
 	r.Grants.Privileged = info.Privileged
 	if info.Inspected {
 		isNew := sources.NewContainers[info.ID]
 		r.New = &isNew
 		// The engine has accepted these settings, so they are valid.
-		if granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, sources.Last); err == nil {
+		if granted, err := info.Grants(sources.Last); err == nil {
 			r.Grants.setEngine(granted, r.Existed)
 		}
 	}

@@ -4,8 +4,10 @@ package report
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/capmon/capmon/internal/dockerflags"
+	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 )
@@ -49,7 +51,14 @@ func Formats() []Format { return []Format{Table, JSON, Flags, Markdown} }
 
 // Write writes a profile to out. It writes the cautions to notes if the format is [Flags], which scripts read, and to
 // out otherwise.
+//
+// Without Options.All, Write leaves out the sandboxes of pods that needed nothing, and writes their names to notes.
 func Write(out, notes io.Writer, p profile.Profile, format Format, options Options) error {
+	if !options.All {
+		var sandboxes []profile.Container
+		p, sandboxes = p.Judged()
+		noteSandboxes(notes, sandboxes)
+	}
 	switch format {
 	case JSON:
 		return writeJSON(out, p, options.Evidence)
@@ -60,6 +69,23 @@ func Write(out, notes io.Writer, p profile.Profile, format Format, options Optio
 	default:
 		return writeTable(out, p, options)
 	}
+}
+
+// noteSandboxes writes which sandboxes a report does not contain.
+func noteSandboxes(notes io.Writer, sandboxes []profile.Container) {
+	const few = 5
+	if len(sandboxes) == 0 {
+		return
+	}
+	var names []string
+	for _, sandbox := range sandboxes {
+		names = append(names, printable.Text(sandbox.Title()))
+	}
+	more := ""
+	if len(names) > few+1 {
+		names, more = names[:few], fmt.Sprintf(" and %d others", len(names)-few)
+	}
+	fmt.Fprintf(notes, "capmon: left out the sandboxes of pods, which needed nothing (--all shows them): %s%s\n", strings.Join(names, ", "), more)
 }
 
 // writeFlags writes one line for each container. The line begins with the container's name if there are several, so

@@ -126,7 +126,12 @@ func command(s profile.Summary) string {
 	if service := s.Container.Service(); service != "" {
 		return settings.ServiceUpdate(s.List(), service)
 	}
-	return "docker run " + dockerflags.Line(s.List()) + " …"
+	const podman = "podman" // it has the same options as docker
+	engine := "docker"
+	if s.Container.Engine == podman {
+		engine = podman
+	}
+	return engine + " run " + dockerflags.Line(s.List()) + " …"
 }
 
 // title returns the name by which people know the container.
@@ -146,6 +151,12 @@ func heading(s profile.Summary, color bool) string {
 		parts = append(parts, "service")
 	case s.Container.Name != "":
 		parts = append(parts, containerid.Short(s.Container.ID))
+	}
+	if s.Container.Engine != "" {
+		parts = append(parts, s.Container.Engine)
+	}
+	if s.Container.Sandbox {
+		parts = append(parts, "sandbox of a pod")
 	}
 	return strings.Join(append(parts, watched(s)...), "  ")
 }

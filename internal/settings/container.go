@@ -26,8 +26,12 @@ type LabeledContainer struct {
 // else.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./@-]*$`)
 
-// Containers returns the containers of a profile, in the order of their start.
-func Containers(p profile.Profile) []LabeledContainer { return Labeled(profile.Summaries(p)) }
+// Containers returns the containers of a profile, in the order of their start. It leaves out the sandboxes of pods that
+// needed nothing: their engine makes them.
+func Containers(p profile.Profile) []LabeledContainer {
+	p, _ = p.Judged()
+	return Labeled(profile.Summaries(p))
+}
 
 // Labeled gives labels to the containers of a profile.
 func Labeled(summaries []profile.Summary) []LabeledContainer {

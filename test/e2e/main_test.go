@@ -134,6 +134,9 @@ func execute(t *testing.T, command ...string) result {
 type seen struct {
 	ID, Name, Image string
 	Unconfirmed     string
+	Engine, Pod     string
+	Sandbox         bool
+	Grants          struct{ Engine, Kernel []string }
 	Service         string
 	Complete        bool
 	StartSeen       bool

@@ -1,0 +1,207 @@
+// Package bundle finds and reads the OCI bundles of containers. A bundle has the file config.json, from which the
+// runtime (runc, crun) made the container. So it has the container's exact grants, also if no engine answers.
+//
+// A container can give its processes any name and arguments, and make any files. So a bundle counts only under three
+// conditions. A process outside the container names it: the monitor or shim of an engine, run by root on the host. Only
+// root can have written it. It has the ID and the cgroup of the container.
+package bundle
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/capmon/capmon/capability"
+)
+
+// The engines that a [Bundle] can name.
+const (
+	Podman     = "podman"
+	CRIO       = "cri-o"
+	Containerd = "containerd"
+	Docker     = "docker"
+	Runc       = "runc"
+	Crun       = "crun"
+)
+
+// Bundle describes a container as its bundle does. Fields that the bundle does not have are empty. The bundle of a
+// container of Docker has only the engine and the ID.
+type Bundle struct {
+	// Engine is the engine that made the container, or the runtime if no engine did.
+	Engine string
+	ID     string
+	Name   string
+	// Image is the image as the user named it. ImageID is the digest of its configuration.
+	Image, ImageID string
+	// Namespace is the namespace of containerd.
+	Namespace string
+	// Pod is the ID of the container's pod: Podman's ID, or otherwise the ID of the sandbox.
+	Pod string
+	// Sandbox: the container is the sandbox of its pod. It runs no workload.
+	Sandbox     bool
+	Annotations map[string]string
+
+	// Bounding, Permitted and Ambient are the capabilities of the first process; nil if they are not known.
+	Bounding, Permitted, Ambient *capability.Set
+	// Privileged: the engine made the container with --privileged.
+	Privileged      bool
+	NoNewPrivileges bool
+	// Seccomp: the container has a seccomp filter.
+	Seccomp bool
+	// User is the user of the first process, UID:GID.
+	User string
+	// HostPIDs and HostNetwork: the container has no pid namespace, or no network namespace, of its own.
+	HostPIDs, HostNetwork bool
+	// CgroupsPath is the cgroup as the engine told the runtime: a path, or SLICE:PREFIX:NAME for systemd.
+	CgroupsPath string
+	// Layers are the directories of the container's root file system, the writable one first. They are below the root
+	// directory of the engine's processes. It is empty if they are not known.
+	Layers []string
+	// Created is the time when the engine made the container.
+	Created time.Time
+}
+
+// The annotations that describe containers, and what they say about a container's type.
+const (
+	annotationManager = "io.container.manager" // of Podman and CRI-O
+
+	crioPrefix    = "io.kubernetes.cri-o." // of CRI-O, and partly of Podman
+	criPrefix     = "io.kubernetes.cri."   // of containerd's CRI plugin
+	nerdctlPrefix = "nerdctl/"
+
+	typeSandbox = "sandbox"
+)
+
+// parse reads a config.json.
+func (b *Bundle) parse(spec *specs.Spec) error {
+	if spec.Process == nil || spec.Linux == nil {
+		return errors.New("config.json has no process or no section for Linux")
+	}
+	b.Annotations = spec.Annotations
+	b.NoNewPrivileges = spec.Process.NoNewPrivileges
+	b.User = fmt.Sprintf("%d:%d", spec.Process.User.UID, spec.Process.User.GID)
+	b.Seccomp = spec.Linux.Seccomp != nil
+	b.CgroupsPath = spec.Linux.CgroupsPath
+	b.HostPIDs, b.HostNetwork = true, true
+	for _, namespace := range spec.Linux.Namespaces {
+		switch namespace.Type {
+		case specs.PIDNamespace:
+			b.HostPIDs = false
+		case specs.NetworkNamespace:
+			b.HostNetwork = false
+		}
+	}
+	if capabilities := spec.Process.Capabilities; capabilities != nil {
+		for _, set := range []struct {
+			to    **capability.Set
+			names []string
+		}{{&b.Bounding, capabilities.Bounding}, {&b.Permitted, capabilities.Permitted}, {&b.Ambient, capabilities.Ambient}} {
+			parsed, err := parseSet(set.names)
+			if err != nil {
+				return err
+			}
+			*set.to = &parsed
+		}
+	}
+	return nil
+}
+
+func parseSet(names []string) (set capability.Set, err error) {
+	for _, name := range names {
+		c, err := capability.Parse(name)
+		if err != nil {
+			return 0, fmt.Errorf("reading the capabilities of config.json: %w", err)
+		}
+		set = set.With(c)
+	}
+	return set, nil
+}
+
+// readAnnotations sets what the annotations of the engine say. A container can have annotations that its image chose.
+// So nothing that matters for the list may depend on annotations that an engine does not always set itself.
+func (b *Bundle) readAnnotations() {
+	a := b.Annotations
+	switch b.Engine {
+	case Podman:
+		b.Privileged = a["io.podman.annotations.privileged"] == "TRUE"
+		b.Created = parseTime(a[crioPrefix+"Created"])
+		// Podman sets the type of all members of a pod but the sandbox (infra container). The annotations of containers
+		// outside of pods can come from their images.
+		b.Pod = podOf(b.CgroupsPath)
+		b.Sandbox = b.Pod != "" && a[crioPrefix+"ContainerType"] == ""
+	case CRIO:
+		b.Name = cmp.Or(a["io.kubernetes.container.name"], b.Name)
+		b.Image = cmp.Or(a[crioPrefix+"ImageName"], b.Image)
+		b.Pod = a[crioPrefix+"SandboxID"]
+		b.Sandbox = a[crioPrefix+"ContainerType"] == typeSandbox
+		b.Created = parseTime(a[crioPrefix+"Created"])
+	case Containerd:
+		b.Name = cmp.Or(a[criPrefix+"container-name"], a[nerdctlPrefix+"name"])
+		b.Image = cmp.Or(a[criPrefix+"image-name"], a[nerdctlPrefix+"image-name"])
+		if a[criPrefix+"container-type"] != "" {
+			b.Pod = a[criPrefix+"sandbox-id"]
+			b.Sandbox = a[criPrefix+"container-type"] == typeSandbox
+		}
+	}
+}
+
+// podOf returns the ID of Podman's pod to which a cgroup belongs: PARENT/PODID/libpod-ID, or with systemd the slice
+// machine-libpod_pod_PODID.slice. It returns "" if there is no pod.
+func podOf(cgroupsPath string) string {
+	pod := path.Base(path.Dir(cgroupsPath))
+	if slice, _, systemd := strings.Cut(cgroupsPath, ":"); systemd {
+		_, pod, _ = strings.Cut(strings.TrimSuffix(slice, ".slice"), "libpod_pod_")
+	}
+	if !isID(pod) {
+		return ""
+	}
+	return pod
+}
+
+func isID(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+func parseTime(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// Cgroup returns the path of the container's cgroup, or "" if the bundle does not have it.
+func (b *Bundle) Cgroup() string {
+	slice, rest, systemd := strings.Cut(b.CgroupsPath, ":")
+	if !systemd {
+		if b.CgroupsPath == "" {
+			return ""
+		}
+		return path.Join("/", b.CgroupsPath)
+	}
+	prefix, unit, found := strings.Cut(rest, ":")
+	if !found {
+		return ""
+	}
+	if prefix != "" {
+		unit = prefix + "-" + unit
+	}
+	return path.Join(slicePath(cmp.Or(slice, "system.slice")), unit+".scope") // as runc does
+}
+
+// slicePath returns the cgroup of a slice: a-b.slice is in a.slice.
+func slicePath(slice string) string {
+	name := strings.TrimSuffix(slice, ".slice")
+	where := "/"
+	for i := range name {
+		if name[i] == '-' {
+			where = path.Join(where, name[:i]+".slice")
+		}
+	}
+	return path.Join(where, slice)
+}

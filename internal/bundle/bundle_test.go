@@ -1,0 +1,312 @@
+package bundle
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/testutil"
+)
+
+var (
+	one   = strings.Repeat("1a", 32)
+	other = strings.Repeat("2b", 32)
+	pod   = strings.Repeat("3c", 32)
+)
+
+// configOf returns a config.json with the parts that this package reads, in the form in which Podman 4.3 writes it.
+func configOf(cgroupsPath, annotations string) string {
+	return `{"ociVersion": "1.0.2-dev",
+		"process": {"user": {"uid": 7, "gid": 8, "umask": 18, "additionalGids": [8]}, "args": ["sleep", "1000"], "cwd": "/",
+			"capabilities": {"bounding": ["CAP_CHOWN", "CAP_NET_RAW"], "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]},
+			"noNewPrivileges": true},
+		"root": {"path": "/var/lib/containers/storage/overlay/1/merged"}, "hostname": "1a1a1a1a1a1a",
+		"annotations": {` + annotations + `},
+		"linux": {"cgroupsPath": "` + cgroupsPath + `", "seccomp": {"defaultAction": "SCMP_ACT_ERRNO"},
+			"namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}]}}`
+}
+
+func parsed(t *testing.T, engine, config string) Bundle {
+	t.Helper()
+	var spec specs.Spec
+	if err := json.Unmarshal([]byte(config), &spec); err != nil {
+		t.Fatal(err)
+	}
+	b := Bundle{Engine: engine, ID: one}
+	if err := b.parse(&spec); err != nil {
+		t.Fatal(err)
+	}
+	b.readAnnotations()
+	return b
+}
+
+func TestParse(t *testing.T) {
+	b := parsed(t, Podman, configOf("/libpod_parent/libpod-"+one, `"io.container.manager": "libpod", "io.podman.annotations.privileged": "FALSE", "io.kubernetes.cri-o.Created": "2026-11-30T10:54:33.3412777Z"`))
+	if *b.Bounding != capability.Of(capability.Chown, capability.NetRaw) || *b.Permitted != capability.Of(capability.Chown) || !b.Ambient.Empty() {
+		t.Errorf("capabilities: %v %v %v", b.Bounding, b.Permitted, b.Ambient)
+	}
+	if b.User != "7:8" || !b.NoNewPrivileges || !b.Seccomp || b.Privileged || b.HostPIDs || b.HostNetwork || b.Sandbox || b.Pod != "" || b.Created.IsZero() {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestParseRejects(t *testing.T) {
+	for name, config := range map[string]string{
+		"no process":             `{"linux": {}}`,
+		"no Linux":               `{"process": {}}`,
+		"an unknown capability":  `{"linux": {}, "process": {"capabilities": {"bounding": ["CAP_NONSENSE"]}}}`,
+		"an invalid capability":  `{"linux": {}, "process": {"capabilities": {"ambient": ["\u001b[31m"]}}}`,
+		"an empty document":      `{}`,
+		"capabilities of Docker": `{"linux": {}, "process": {"capabilities": {"bounding": ["ALL"]}}}`,
+	} {
+		var spec specs.Spec
+		if err := json.Unmarshal([]byte(config), &spec); err != nil {
+			t.Fatal(err)
+		}
+		if err := new(Bundle).parse(&spec); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// Unknown grants are not the same as no grants.
+func TestCapabilitiesThatAreNotSet(t *testing.T) {
+	if b := parsed(t, Runc, `{"linux": {}, "process": {}}`); b.Bounding != nil {
+		t.Errorf("bounding: %v", b.Bounding)
+	}
+}
+
+func TestPodsAndSandboxes(t *testing.T) {
+	member := `"io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.cri-o.SandboxID": "` + other + `"`
+	forged := `"io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.SandboxID": "` + other + `"`
+	for _, test := range []struct {
+		name, engine, cgroup, annotations string
+		pod                               string
+		sandbox                           bool
+	}{
+		{"a member, cgroupfs", Podman, "/libpod_parent/" + pod + "/libpod-" + one, member, pod, false},
+		{"infra, cgroupfs", Podman, "/libpod_parent/" + pod + "/libpod-" + one, "", pod, true},
+		{"a member, systemd", Podman, "machine-libpod_pod_" + pod + ".slice:libpod:" + one, member, pod, false},
+		{"infra, systemd", Podman, "machine-libpod_pod_" + pod + ".slice:libpod:" + one, "", pod, true},
+		{"no pod", Podman, "/libpod_parent/libpod-" + one, "", "", false},
+		{"no pod, systemd", Podman, "machine.slice:libpod:" + one, "", "", false},
+		{"no pod, annotations of its image", Podman, "/libpod_parent/libpod-" + one, forged, "", false},
+		{"a member, annotations of its image", Podman, "/libpod_parent/" + pod + "/libpod-" + one, forged, pod, false},
+		{"CRI-O, sandbox", CRIO, "kubepods-pod1.slice:crio:" + one, forged, other, true},
+		{"CRI-O, member", CRIO, "kubepods-pod1.slice:crio:" + one, member, other, false},
+		{"containerd, sandbox", Containerd, "/kubepods/pod1/" + one, `"io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-id": "` + one + `"`, one, true},
+		{"containerd, member", Containerd, "/kubepods/pod1/" + one, `"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.sandbox-id": "` + other + `"`, other, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := parsed(t, test.engine, configOf(test.cgroup, test.annotations))
+			if b.Pod != test.pod || b.Sandbox != test.sandbox {
+				t.Errorf("pod %q, sandbox %v; want %q, %v", b.Pod, b.Sandbox, test.pod, test.sandbox)
+			}
+		})
+	}
+}
+
+func TestCgroup(t *testing.T) {
+	for cgroupsPath, want := range map[string]string{
+		"/libpod_parent/libpod-" + one:                       "/libpod_parent/libpod-" + one,
+		"/libpod_parent/" + pod + "/libpod-" + one:           "/libpod_parent/" + pod + "/libpod-" + one,
+		"/system.slice/web.service/libpod-payload-" + one:    "/system.slice/web.service/libpod-payload-" + one,
+		"machine.slice:libpod:" + one:                        "/machine.slice/libpod-" + one + ".scope",
+		"machine-libpod_pod_" + pod + ".slice:libpod:" + one: "/machine.slice/machine-libpod_pod_" + pod + ".slice/libpod-" + one + ".scope",
+		"kubepods-burstable-pod1.slice:crio:" + one:          "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/crio-" + one + ".scope",
+		":cri-containerd:" + one:                             "/system.slice/cri-containerd-" + one + ".scope",
+		"machine.slice::" + one:                              "/machine.slice/" + one + ".scope",
+		"machine.slice:" + one:                               "",
+		"default/" + one:                                     "/default/" + one,
+		"/../../x":                                           "/x",
+		"":                                                   "",
+	} {
+		b := Bundle{CgroupsPath: cgroupsPath}
+		if got := b.Cgroup(); got != want {
+			t.Errorf("%q: %q, want %q", cgroupsPath, got, want)
+		}
+	}
+}
+
+func TestConmon(t *testing.T) {
+	bundle := "/var/lib/containers/storage/overlay-containers/" + one + "/userdata"
+	arguments := func(more ...string) []string {
+		return append([]string{"/usr/bin/conmon", "--api-version", "1", "-c", one, "-u", one, "-r", "/usr/bin/runc", "-n", "web", "-p", "/run/containers/storage/overlay-containers/" + one + "/userdata/pidfile", "--full-attach"}, more...)
+	}
+	for _, test := range []struct {
+		name       string
+		executable string
+		arguments  []string
+		want       string
+	}{
+		{"Podman", "/usr/bin/conmon", arguments("-b", bundle, "--exit-command", "/usr/bin/podman", "--exit-command-arg", "-e"), bundle},
+		{"the long options", "/usr/libexec/podman/conmon", []string{"conmon", "--cid=" + one, "--bundle", bundle}, bundle},
+		{"podman exec", "/usr/bin/conmon", arguments("-b", bundle+"/"+other, "-e"), bundle},
+		{"CRI-O's exec", "/usr/bin/conmon", arguments("-b", bundle, "-e"), bundle},
+		{"another container", "/usr/bin/conmon", []string{"conmon", "-c", other, "-b", bundle}, ""},
+		{"options of another command", "/usr/bin/conmon", []string{"conmon", "--exit-command", "x", "-c", one, "-b", bundle}, ""},
+		{"another program", "/usr/bin/sleep", arguments("-b", bundle), ""},
+		{"no bundle", "/usr/bin/conmon", arguments(), ""},
+		{"a relative bundle", "/usr/bin/conmon", arguments("-b", "userdata"), ""},
+		{"no arguments", "/usr/bin/conmon", nil, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			found, ok := process{executable: test.executable, arguments: test.arguments}.caller(one)
+			if ok != (test.want != "") || ok && found.bundle != test.want {
+				t.Errorf("%+v %v, want %q", found, ok, test.want)
+			}
+		})
+	}
+}
+
+func TestShim(t *testing.T) {
+	const tasks = "/run/containerd/io.containerd.runtime.v2.task/"
+	for _, test := range []struct {
+		name, namespace, own, directory string
+		want                            caller
+	}{
+		{"nerdctl", "default", one, tasks + "default/" + one, caller{engine: Containerd, namespace: "default", bundle: tasks + "default/" + one}},
+		{"a member of a pod", "k8s.io", other, tasks + "k8s.io/" + other, caller{engine: Containerd, namespace: "k8s.io", bundle: tasks + "k8s.io/" + one}},
+		{"Docker", "moby", one, "/var/tmp/d/exec/containerd-state/io.containerd.runtime.v2.task/moby/" + one, caller{engine: Docker, namespace: "moby", bundle: "/var/tmp/d/exec/containerd-state/io.containerd.runtime.v2.task/moby/" + one}},
+		{"another namespace's directory", "default", one, tasks + "k8s.io/" + one, caller{}},
+		{"another directory", "default", one, "/root", caller{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := process{executable: "/usr/bin/containerd-shim-runc-v2", directory: test.directory, arguments: []string{"/usr/bin/containerd-shim-runc-v2", "-namespace", test.namespace, "-id", test.own, "-address", "/run/containerd/containerd.sock"}}
+			found, ok := p.caller(one)
+			found.root = ""
+			if ok != (test.want.bundle != "") || ok && found != test.want {
+				t.Errorf("%+v %v, want %+v", found, ok, test.want)
+			}
+		})
+	}
+}
+
+func TestRecords(t *testing.T) {
+	testutil.NeedRoot(t)
+	root := t.TempDir()
+	containers := "/storage/overlay-containers"
+	write(t, root, containers+"/containers.json", `[{"id": "`+one+`", "names": ["web2"], "image": "`+other+`", "layer": "x",
+		"metadata": "{\"image-name\":\"localhost/bb:latest\",\"image-id\":\"`+other+`\",\"name\":\"web\",\"created-at\":1796036073}",
+		"created": "2026-11-30T10:54:33.380537696Z", "flags": {"MountLabel": ""}}]`)
+	write(t, root, "/run/overlay-containers/volatile-containers.json", `[{"id": "`+other+`", "names": ["short"], "metadata": "no document"}]`)
+	s := newStorage()
+	find := func(id string) (b Bundle, err error) {
+		r, err := s.find(caller{root: root, bundle: containers + "/" + id + "/userdata", pidFile: "/run/overlay-containers/" + id + "/userdata/pidfile"}, id)
+		b.addRecord(r)
+		return b, err
+	}
+	if b, err := find(one); err != nil || b.Name != "web2" || b.Image != "localhost/bb:latest" || b.ImageID != "sha256:"+other {
+		t.Errorf("%+v %v", b, err)
+	}
+	if b, err := find(other); err != nil || b.Name != "short" || b.Image != "" || b.ImageID != "" {
+		t.Errorf("of podman run --rm: %+v %v", b, err)
+	}
+	if _, err := find(pod); err == nil {
+		t.Error("a container that has no record")
+	}
+	write(t, root, containers+"/containers.json.new", `[{"id": "`+one+`", "names": ["web3"]}]`)
+	if err := os.Rename(filepath.Join(root, containers, "containers.json.new"), filepath.Join(root, containers, "containers.json")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := find(one); err != nil || b.Name != "web3" {
+		t.Errorf("after a change: %+v %v", b, err)
+	}
+}
+
+func write(t *testing.T, root, name, text string) {
+	t.Helper()
+	name = filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTrustedFiles(t *testing.T) {
+	testutil.NeedRoot(t)
+	root := t.TempDir()
+	make := func(name string, mode os.FileMode, uid int) string {
+		write(t, root, name, name)
+		for _, path := range []string{name, filepath.Dir(name)} {
+			path = filepath.Join(root, path)
+			if err := os.Chmod(path, mode); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chown(path, uid, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return name
+	}
+	link := func(target, name string, uid int) string {
+		if err := os.Symlink(target, filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Lchown(filepath.Join(root, name), uid, 0); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	good := make("/good/file", 0o755, 0)
+	for name, path := range map[string]string{
+		"plain":                          good,
+		"dots":                           "/./good/../good//file",
+		"above the root directory":       "/../../good/file",
+		"a link of root":                 link("good/file", "/link", 0),
+		"an absolute link":               link("/good", "/absolute", 0) + "/file",
+		"a link upwards":                 link("../../../../good", "/good/up", 0) + "/file",
+		"a directory with a sticky bit":  make("/sticky/file", 0o755, 0),
+		"a directory that only root has": make("/private/file", 0o700, 0),
+	} {
+		if name == "a directory with a sticky bit" {
+			if err := os.Chmod(filepath.Join(root, "sticky"), 0o777|os.ModeSticky); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if data, err := readTrusted(root, path, 100); err != nil || !strings.HasSuffix(string(data), "/file") {
+			t.Errorf("%s: %q %v", name, data, err)
+		}
+	}
+	fifo := "/good/fifo"
+	if err := unix.Mkfifo(filepath.Join(root, fifo), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{
+		"of another user":      make("/user/file", 0o755, 1000),
+		"writable for others":  make("/open/file", 0o777, 0),
+		"writable for a group": make("/group/file", 0o775, 0),
+		"a link of a user":     link("good/file", "/userlink", 1000),
+		"a link to a user's":   link("user/file", "/tolink", 0),
+		"a loop":               link("loop", "/loop", 0),
+		"a directory":          "/good",
+		"a pipe":               fifo,
+		"below a file":         "/good/file/x",
+		"missing":              "/good/missing",
+	} {
+		if data, err := readTrusted(root, path, 100); err == nil {
+			t.Errorf("%s: read %q", name, data)
+		}
+	}
+	if _, err := readTrusted(root, good, 3); err == nil {
+		t.Error("read a file that is too large")
+	}
+}
+
+func FuzzConmonArguments(f *testing.F) {
+	f.Add("conmon\x00-c\x00" + one + "\x00-b\x00/x/userdata\x00-e")
+	f.Fuzz(func(t *testing.T, arguments string) {
+		found, ok := process{executable: "/usr/bin/conmon", arguments: strings.Split(arguments, "\x00")}.caller(one)
+		if ok && (!strings.HasPrefix(found.bundle, "/") || !strings.Contains(arguments, one)) {
+			t.Fatalf("%q: %+v", arguments, found)
+		}
+	})
+}

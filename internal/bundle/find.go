@@ -1,0 +1,257 @@
+package bundle
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/capmon/capmon/internal/containerid"
+	"github.com/capmon/capmon/internal/kernel"
+)
+
+const (
+	// maxAncestors is the number of ancestors of a process that are searched for the monitor of its container. During
+	// runtime setup, the runtime is between the two.
+	maxAncestors = 16
+	// maxConfig is the maximum size of a config.json. Ordinary ones have 10 kB.
+	maxConfig = 4 << 20
+)
+
+// ErrNone means that no engine's process names a bundle of the container.
+var ErrNone = errors.New("no monitor or shim of an engine names the container's bundle")
+
+// Reader reads bundles. Its methods are safe for concurrent use.
+type Reader struct {
+	cgroups kernel.Cgroups
+	storage storage
+}
+
+// NewReader returns a Reader for the containers in a hierarchy of cgroups.
+func NewReader(cgroups kernel.Cgroups) *Reader {
+	return &Reader{cgroups: cgroups, storage: newStorage()}
+}
+
+// Read returns the bundle of a container. cgroup is the path of the container's cgroup, and pid a process in it. The
+// error is [ErrNone] if there is no process of an engine that names the container.
+func (r *Reader) Read(cgroup, id string, pid int) (Bundle, error) {
+	caller, err := r.findCaller(id, pid)
+	if err != nil {
+		return Bundle{}, err
+	}
+	b, err := r.readOf(caller, id)
+	if err == nil && b.Engine != Docker && b.Cgroup() != cgroup {
+		err = disagreement(b, cgroup)
+	}
+	if err != nil {
+		return Bundle{}, err
+	}
+	return b, nil
+}
+
+func disagreement(b Bundle, cgroup string) error {
+	return fmt.Errorf("the bundle is for the cgroup %q, not for %q", kernel.ShortPath(b.CgroupsPath), kernel.ShortPath(cgroup))
+}
+
+// Search returns the bundle of a container whose processes may have ended: the engine's process ends a bit later. It
+// inspects all processes, but does not find containers of Docker. name is the name of the container's cgroup. The
+// caller must compare the cgroup with [Bundle.Cgroup].
+func (r *Reader) Search(name, id string) (Bundle, error) {
+	processes, err := os.ReadDir("/proc")
+	if err != nil {
+		return Bundle{}, err
+	}
+	err = ErrNone
+	for _, entry := range processes {
+		pid, notProcess := strconv.Atoi(entry.Name())
+		if notProcess != nil || !mayCall(pid) {
+			continue
+		}
+		if inside, err := r.isInContainer(pid); err != nil || inside {
+			continue
+		}
+		p, openErr := openProcess(pid)
+		if openErr != nil {
+			continue // it has ended
+		}
+		if found, ok := p.caller(id); ok && found.engine != Docker && p.isHostRoot() {
+			b, readErr := r.readOf(found, id)
+			if readErr == nil && path.Base(b.Cgroup()) != name {
+				readErr = disagreement(b, name)
+			}
+			switch {
+			case readErr == nil:
+				return b, nil
+			case !errors.Is(readErr, os.ErrNotExist): // otherwise it is the shim of other containers
+				err = readErr
+			}
+		}
+	}
+	return Bundle{}, err
+}
+
+// mayCall reports whether a process runs the program of a monitor or a shim.
+func mayCall(pid int) bool {
+	executable, err := os.Readlink(path.Join(directoryOf(pid), "exe"))
+	return err == nil && kindOf(strings.TrimSuffix(executable, deleted)) != notCaller
+}
+
+// readOf reads the bundle that a caller names.
+func (r *Reader) readOf(caller caller, id string) (Bundle, error) {
+	if caller.engine == Docker {
+		return Bundle{Engine: Docker, ID: id}, nil // Docker itself reports more
+	}
+	b := Bundle{Engine: caller.engine, ID: id, Name: caller.name, Namespace: caller.namespace}
+	data, err := readTrusted(caller.root, path.Join(caller.bundle, "config.json"), maxConfig)
+	if err != nil {
+		return Bundle{}, err
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return Bundle{}, fmt.Errorf("reading config.json: %w", err)
+	}
+	if err := b.parse(&spec); err != nil {
+		return Bundle{}, err
+	}
+	if b.Engine == Podman && b.Annotations[annotationManager] == CRIO {
+		b.Engine = CRIO
+	}
+	b.readAnnotations()
+	if spec.Root != nil && (b.Engine == Podman || b.Engine == CRIO) {
+		b.Layers = layers(caller.root, spec.Root.Path)
+	}
+	if b.Engine == Podman {
+		// Without the record, the name is the one that the container had when it was started.
+		if record, err := r.storage.find(caller, id); err == nil {
+			b.addRecord(record)
+		}
+	}
+	return b, nil
+}
+
+// caller is the process outside of a container that called the runtime, or watches the container for the engine.
+type caller struct {
+	engine, name, namespace string
+	// bundle is the directory of the bundle below root, the caller's root directory.
+	bundle, root string
+	// pidFile is a file of the container in the engine's directory for volatile files; "" if it is not known.
+	pidFile string
+}
+
+// findCaller searches the ancestors of a process for the monitor or the shim of its container.
+func (r *Reader) findCaller(id string, pid int) (caller, error) {
+	for range maxAncestors {
+		parent, err := parentOf(pid)
+		if err != nil {
+			return caller{}, err
+		}
+		if parent <= 1 {
+			break
+		}
+		pid = parent
+		inside, err := r.isInContainer(pid)
+		if err != nil {
+			return caller{}, err
+		}
+		if inside {
+			continue // it can have any name and arguments
+		}
+		p, err := openProcess(pid)
+		if err != nil {
+			return caller{}, err
+		}
+		if found, ok := p.caller(id); ok {
+			if !p.isHostRoot() {
+				return caller{}, fmt.Errorf("process %d names the container's bundle, but does not run as root on the host", pid)
+			}
+			return found, nil
+		}
+	}
+	return caller{}, ErrNone
+}
+
+// isInContainer reports whether a process is in the cgroup of any container.
+func (r *Reader) isInContainer(pid int) (bool, error) {
+	cgroup, err := r.cgroups.Path(pid)
+	if err != nil {
+		return false, err
+	}
+	_, ok := containerid.FromCgroup(cgroup)
+	return ok, nil
+}
+
+// caller returns what a process names as the container's bundle. It returns false if the process is not the monitor or
+// shim of the container.
+func (p process) caller(id string) (caller, bool) {
+	switch kindOf(p.executable) {
+	case monitor:
+		return p.conmon(id)
+	case shim:
+		return p.shim(id)
+	}
+	return caller{}, false
+}
+
+// callerKind is the kind of a program that calls runtimes.
+type callerKind int
+
+const (
+	notCaller callerKind = iota
+	monitor              // conmon
+	shim                 // of containerd
+)
+
+func kindOf(executable string) callerKind {
+	switch program := path.Base(executable); {
+	case program == "conmon":
+		return monitor
+	case strings.HasPrefix(program, "containerd-shim"):
+		return shim
+	}
+	return notCaller
+}
+
+// conmon reads the arguments of conmon: -c ID -n NAME -b BUNDLE -p PIDFILE.
+func (p process) conmon(id string) (caller, bool) {
+	p.arguments = before(p.arguments, "--exit-command") // the options after it are of other commands
+	found := caller{
+		engine: Podman, name: p.argument("-n", "--name"), root: p.root(),
+		bundle: p.argument("-b", "--bundle"), pidFile: p.argument("-p", "--container-pidfile"),
+	}
+	// The conmon of podman exec has a directory below the bundle.
+	if above := path.Dir(found.bundle); p.has("-e", "--exec") && path.Base(above) == userdata {
+		found.bundle, found.pidFile = above, ""
+	}
+	return found, p.argument("-c", "--cid") == id && path.IsAbs(found.bundle)
+}
+
+// userdata is the name of the directory in which Podman and CRI-O store the bundle of a container.
+const userdata = "userdata"
+
+// before returns the elements before the first one that is equal to end.
+func before(all []string, end string) []string {
+	if i := slices.Index(all, end); i >= 0 {
+		return all[:i]
+	}
+	return all
+}
+
+// shim reads the arguments and the working directory of containerd's shim: -namespace NAMESPACE -id ID. The shim of a
+// pod has the ID of the sandbox. It works in the bundle of the container that it was started for. The bundles of the
+// others are next to that one.
+func (p process) shim(id string) (caller, bool) {
+	namespace := p.argument("-namespace", "--namespace")
+	tasks := path.Dir(p.directory)
+	found := caller{engine: Containerd, namespace: namespace, bundle: path.Join(tasks, id), root: p.root()}
+	if namespace == "moby" {
+		found.engine = Docker
+	}
+	own := p.argument("-id", "--id")
+	return found, path.IsAbs(p.directory) && path.Base(tasks) == namespace && path.Base(p.directory) == own
+}

@@ -1,0 +1,251 @@
+package bundle
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/testutil"
+)
+
+// monitorVariable makes the test binary run as the monitor of a container.
+const monitorVariable = "CAPMON_TEST_MONITOR"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(monitorVariable) != "" {
+		runMonitor()
+	}
+	os.Exit(m.Run())
+}
+
+// runMonitor starts the container's process, prints its PID, and waits until stdin is closed.
+func runMonitor() {
+	child := exec.Command("sleep", "1000")
+	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := child.Start(); err != nil {
+		panic(err)
+	}
+	os.Stdout.WriteString(strconv.Itoa(child.Process.Pid) + "\n")
+	os.Stdout.Close()
+	_, _ = os.Stdin.Read(make([]byte, 1))
+	_ = child.Process.Kill()
+	os.Exit(0)
+}
+
+// fakeContainer is a container with a monitor, made by the test like Podman makes it.
+type fakeContainer struct {
+	t         *testing.T
+	cgroups   kernel.Cgroups
+	directory string
+	cgroup    string
+	id        string
+}
+
+func newFakeContainer(t *testing.T) fakeContainer {
+	t.Helper()
+	testutil.NeedRoot(t)
+	cgroups, err := kernel.DetectCgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := fakeContainer{t: t, cgroups: cgroups, directory: t.TempDir(), id: one}
+	f.cgroup = "/" + strings.ToLower(strings.ReplaceAll(path.Base(f.directory)+t.Name(), "/", "-")) + "-capmon-test"
+	f.makeCgroup(f.cgroup)
+	f.cgroup = path.Join(f.cgroup, "libpod-"+f.id)
+	f.makeCgroup(f.cgroup)
+	bundle := "/storage/overlay-containers/" + f.id + "/" + userdata
+	write(t, f.directory, bundle+"/config.json", configOf(f.cgroup, `"io.container.manager": "libpod"`))
+	write(t, f.directory, "/storage/overlay-containers/containers.json", `[{"id": "`+f.id+`", "names": ["web"], "metadata": "{\"image-name\":\"localhost/bb:latest\"}"}]`)
+	for _, name := range []string{f.directory, filepath.Dir(f.directory)} { // of the test, not of the container
+		if err := os.Chmod(name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+func (f fakeContainer) bundle() string {
+	return filepath.Join(f.directory, "storage/overlay-containers", f.id, userdata)
+}
+
+func (f fakeContainer) makeCgroup(cgroup string) {
+	f.t.Helper()
+	directory := filepath.Join(f.cgroups.Mount, cgroup)
+	if err := os.Mkdir(directory, 0o755); err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() {
+		testutil.Eventually(f.t, cgroup+" can be removed", func() bool { return os.Remove(directory) == nil })
+	})
+}
+
+// start starts the monitor and moves its child to the container's cgroup. It returns the PIDs of the two.
+func (f fakeContainer) start(program string, attributes *syscall.SysProcAttr, arguments ...string) (monitor, pid int) {
+	f.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	data, err := os.ReadFile(self)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	program = filepath.Join(f.directory, program)
+	if err := os.WriteFile(program, data, 0o755); err != nil {
+		f.t.Fatal(err)
+	}
+	cmd := exec.Command(program, arguments...)
+	cmd.Env = []string{monitorVariable + "=1", "PATH=" + os.Getenv("PATH")}
+	cmd.SysProcAttr = attributes
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() {
+		stdin.Close()
+		_ = cmd.Wait()
+	})
+	line := make([]byte, 32)
+	n, err := stdout.Read(line)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	pid, err = strconv.Atoi(strings.TrimSpace(string(line[:n])))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.move(pid, f.cgroup)
+	return cmd.Process.Pid, pid
+}
+
+func (f fakeContainer) move(pid int, cgroup string) {
+	f.t.Helper()
+	if err := os.WriteFile(filepath.Join(f.cgroups.Mount, cgroup, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f fakeContainer) arguments() []string {
+	return []string{"-c", f.id, "-n", "web-at-start", "-b", f.bundle(), "-p", "/run/pidfile"}
+}
+
+func TestRead(t *testing.T) {
+	f := newFakeContainer(t)
+	_, pid := f.start("conmon", nil, f.arguments()...)
+	b, err := NewReader(f.cgroups).Read(f.cgroup, f.id, pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Engine != Podman || b.Name != "web" || b.Image != "localhost/bb:latest" || b.Bounding.Text() != "CHOWN, NET_RAW" || b.CgroupsPath != f.cgroup {
+		t.Errorf("%+v", b)
+	}
+}
+
+// The first process of a container can end before the bundle is read.
+func TestSearch(t *testing.T) {
+	f := newFakeContainer(t)
+	_, pid := f.start("conmon", nil, f.arguments()...)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r := NewReader(f.cgroups)
+	if b, err := r.Search(path.Base(f.cgroup), f.id); err != nil || b.Name != "web" || b.Cgroup() != f.cgroup {
+		t.Errorf("%+v %v", b, err)
+	}
+	if b, err := r.Search("libpod-"+other, f.id); err == nil {
+		t.Errorf("with the name of another cgroup: %+v", b)
+	}
+	if b, err := r.Search("libpod-"+other, other); !errors.Is(err, ErrNone) {
+		t.Errorf("another container: %+v %v", b, err)
+	}
+}
+
+// The record in the storage can be missing for a moment.
+func TestReadWithoutRecord(t *testing.T) {
+	f := newFakeContainer(t)
+	if err := os.Remove(filepath.Join(f.directory, "storage/overlay-containers/containers.json")); err != nil {
+		t.Fatal(err)
+	}
+	_, pid := f.start("conmon", nil, f.arguments()...)
+	b, err := NewReader(f.cgroups).Read(f.cgroup, f.id, pid)
+	if err != nil || b.Name != "web-at-start" || b.Image != "" {
+		t.Errorf("%+v %v", b, err)
+	}
+}
+
+func TestForgeriesAreRefused(t *testing.T) {
+	user := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	for name, test := range map[string]struct {
+		program    string
+		attributes *syscall.SysProcAttr
+		forge      func(t *testing.T, f fakeContainer)
+		inside     bool // the monitor is in the container
+		none       bool // there is no monitor
+	}{
+		"a monitor of another user": {program: "conmon", attributes: user},
+		"a monitor in a user namespace": {program: "conmon", attributes: &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}, GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}},
+		}},
+		"a monitor in the container": {program: "conmon", inside: true, none: true},
+		"another program":            {program: "monitor", none: true},
+		"a bundle of another user": {program: "conmon", forge: func(t *testing.T, f fakeContainer) {
+			if err := os.Chown(f.bundle(), 65534, 65534); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"a config.json that others may write": {program: "conmon", forge: func(t *testing.T, f fakeContainer) {
+			if err := os.Chmod(filepath.Join(f.bundle(), "config.json"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"the bundle of another container": {program: "conmon", forge: func(t *testing.T, f fakeContainer) {
+			write(t, f.bundle(), "config.json", configOf(path.Join(path.Dir(f.cgroup), "libpod-"+other), ""))
+		}},
+		"no config.json": {program: "conmon", forge: func(t *testing.T, f fakeContainer) {
+			if err := os.Remove(filepath.Join(f.bundle(), "config.json")); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"a config.json that is too large": {program: "conmon", forge: func(t *testing.T, f fakeContainer) {
+			if err := os.Truncate(filepath.Join(f.bundle(), "config.json"), maxConfig+1); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeContainer(t)
+			if test.forge != nil {
+				test.forge(t, f)
+			}
+			monitor, pid := f.start(test.program, test.attributes, f.arguments()...)
+			if test.inside {
+				f.move(monitor, f.cgroup)
+			}
+			b, err := NewReader(f.cgroups).Read(f.cgroup, f.id, pid)
+			if err == nil {
+				t.Errorf("read %+v", b)
+			}
+			if b, err := NewReader(f.cgroups).Search(path.Base(f.cgroup), f.id); err == nil {
+				t.Errorf("found %+v", b)
+			}
+			if test.none != errors.Is(err, ErrNone) {
+				t.Errorf("error: %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,243 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/bundle"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/seccomp"
+)
+
+const (
+	// maxBundleReads is the number of bundles that are read at the same time.
+	maxBundleReads = 8
+	// bundleAttempts is how often the observer tries to read the bundle of a container.
+	bundleAttempts = 3
+)
+
+// bundles reads the OCI bundles of containers. They have the names and grants of containers that the engine does not
+// report.
+type bundles struct {
+	*bundle.Reader
+	slots chan struct{} // has one element for each bundle that is being read
+	// runningRead is sent when the bundles of the containers that were running at the start have been read.
+	runningRead oneTimeEvent
+}
+
+func newBundles(reader *bundle.Reader) bundles {
+	return bundles{Reader: reader, slots: make(chan struct{}, maxBundleReads), runningRead: newOneTimeEvent()}
+}
+
+// bundleData has what bundles have reported. The observer's mu guards it.
+type bundleData struct {
+	read     map[uint64]string // the IDs of the containers whose bundles were read, by cgroup
+	attempts map[uint64]int    // by cgroup
+}
+
+func newBundleData() bundleData {
+	return bundleData{read: make(map[uint64]string), attempts: make(map[uint64]int)}
+}
+
+// forgetCgroups removes cgroups, and calls forget for the IDs of the containers that have no cgroup any longer.
+func (b *bundleData) forgetCgroups(cgroups []uint64, forget func(id string)) {
+	for _, cgroup := range cgroups {
+		delete(b.attempts, cgroup)
+		id, known := b.read[cgroup]
+		delete(b.read, cgroup)
+		if known && !b.has(id) {
+			forget(id)
+		}
+	}
+}
+
+func (b *bundleData) has(id string) bool {
+	for _, other := range b.read {
+		if other == id {
+			return true
+		}
+	}
+	return false
+}
+
+// readBundleInBackground reads the bundle of a container that the kernel has just reported: a short-lived container can
+// end before the engine reports it. It must be called from a goroutine that o.done waits for.
+func (o *Observer) readBundleInBackground(cgroup uint64, id string, pid int) {
+	o.done.Go(func() {
+		o.bundles.slots <- struct{}{}
+		defer func() { <-o.bundles.slots }()
+		if where, ok := o.monitor.CgroupPath(cgroup, pid); ok && !o.readBundle(cgroup, where, id, []int{pid}) {
+			return
+		}
+		o.searchBundle(cgroup, id) // during runtime setup, the kernel reports processes that end soon
+	})
+}
+
+// searchBundle searches the bundle of a container without known processes. If its cgroup is gone, the name of the
+// cgroup suffices if only root can have chosen it, and if the container is not known to be in another cgroup.
+func (o *Observer) searchBundle(cgroup uint64, id string) {
+	o.mu.Lock()
+	info, known := o.cgroupInfo(cgroup)
+	o.mu.Unlock()
+	if !known || info.Folded {
+		return
+	}
+	b, err := o.bundles.Search(info.Name, id)
+	if err != nil {
+		o.log.Debug("searching the bundle of a container failed", zap.String("id", id), zap.Error(err))
+		return
+	}
+	found, err := o.lookups.cgroups.ID(b.Cgroup())
+	o.mu.Lock()
+	_, elsewhere := o.owners.latest[id]
+	o.mu.Unlock()
+	gone := errors.Is(err, os.ErrNotExist) && info.OnlyRootCanCreate && !elsewhere
+	if err == nil && found == cgroup || gone {
+		o.addBundle(cgroup, b, 0)
+		return
+	}
+	o.log.Debug("the bundle of a container is for another cgroup", zap.String("id", id), zap.String("cgroup", b.Cgroup()), zap.Error(err))
+}
+
+// readMissingBundles reads the bundles of the containers that neither the engine nor an earlier bundle has reported.
+func (o *Observer) readMissingBundles(ctx context.Context) {
+	named, err := o.monitor.ContainerIDs()
+	if err != nil {
+		return // the recording has ended
+	}
+	missing := make(map[uint64]bool)
+	o.mu.Lock()
+	for cgroup, id := range named {
+		if o.bundleData.read[cgroup] == "" && o.bundleData.attempts[cgroup] < bundleAttempts && !o.fromEngine.infos[id].Inspected {
+			missing[cgroup] = true
+		}
+	}
+	o.mu.Unlock()
+	if len(missing) == 0 {
+		return
+	}
+	paths, err := o.monitor.CgroupPaths(missing)
+	if err != nil {
+		o.log.Debug("finding the cgroups of containers that the engine does not report failed", zap.Error(err))
+	}
+	var reads sync.WaitGroup
+	for cgroup, where := range paths {
+		if ctx.Err() != nil {
+			break
+		}
+		o.bundles.slots <- struct{}{}
+		reads.Go(func() {
+			defer func() { <-o.bundles.slots }()
+			o.readBundle(cgroup, where, named[cgroup], o.someProcesses(where))
+		})
+	}
+	reads.Wait()
+}
+
+// readBundle reads the bundle of a container in the cgroup where, and records what it reports. pids are processes of
+// the container. It returns true if none of them leads to a bundle, but others may.
+func (o *Observer) readBundle(cgroup uint64, where, id string, pids []int) (none bool) {
+	o.mu.Lock()
+	o.bundleData.attempts[cgroup]++
+	o.mu.Unlock()
+	b, pid, err := o.findBundle(where, id, pids)
+	if err != nil {
+		o.log.Debug("reading the bundle of a container failed", zap.String("id", id), zap.Error(err))
+		return errors.Is(err, bundle.ErrNone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
+	}
+	if err := o.monitor.TrustSiblings(where); err != nil {
+		o.log.Debug("finding the owner of a container's cgroup failed", zap.String("id", id), zap.Error(err))
+	}
+	o.addBundle(cgroup, b, pid)
+	return false
+}
+
+// addBundle records what a bundle reports about a container. pid is the process from which it was found, or 0. The
+// engine reports more about the containers of Docker.
+func (o *Observer) addBundle(cgroup uint64, b bundle.Bundle, pid int) {
+	if b.Engine == bundle.Docker || b.Bounding == nil {
+		return
+	}
+	id, info := b.ID, infoOf(b, pid)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer o.fromEngine.notify()
+	o.bundleData.read[cgroup] = id
+	if known := o.fromEngine.infos[id]; known.Inspected && known.Engine == "" { // by the engine, which knows more
+		info = known.WithBundle(info)
+	}
+	o.fromEngine.infos[id] = info
+	o.recordIfNew(info)
+	o.confirm(info, cgroup)
+	if err := o.setGrant(info); err != nil {
+		o.log.Warn("storing a container's granted capabilities in the kernel failed", zap.String("id", id), zap.Error(err))
+	}
+	if o.wantsProfiles() {
+		o.recordUnlockedCalls(info)
+	}
+	o.log.Debug("read the bundle of a container", zap.String("id", id), zap.String("engine", info.Engine), zap.String("name", info.Name))
+}
+
+// someProcesses returns at most maxBundlePIDs processes in a cgroup and those below it.
+func (o *Observer) someProcesses(where string) (pids []int) {
+	err := o.lookups.cgroups.WalkDirs(where, func(below kernel.CgroupDir) error {
+		procs, err := below.Procs()
+		if pids = append(pids, procs...); len(pids) >= maxBundlePIDs {
+			return fs.SkipAll
+		}
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) { // the container can restrict access to its files
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		o.log.Debug("listing the processes of a container failed", zap.Error(err))
+	}
+	return pids[:min(len(pids), maxBundlePIDs)]
+}
+
+// maxBundlePIDs is the number of a container's processes from which the search for its bundle starts.
+const maxBundlePIDs = 16
+
+// findBundle returns the bundle, and the process from which it was found.
+func (o *Observer) findBundle(where, id string, pids []int) (bundle.Bundle, int, error) {
+	err := bundle.ErrNone
+	for _, pid := range pids {
+		b, readErr := o.bundles.Read(where, id, pid)
+		if readErr == nil {
+			return b, pid, nil
+		}
+		err = readErr
+	}
+	return bundle.Bundle{}, 0, fmt.Errorf("cgroup %s: %w", where, err)
+}
+
+// infoOf returns what a bundle reports about a container.
+func infoOf(b bundle.Bundle, pid int) container.Info {
+	info := container.Info{
+		ID: b.ID, Name: b.Name, Image: b.Image, ImageID: b.ImageID, Engine: b.Engine, Pod: b.Pod, Sandbox: b.Sandbox,
+		User: b.User, Privileged: b.Privileged, Granted: b.Bounding, Layers: b.Layers,
+		Running: pid != 0, Pid: pid, CreatedAt: b.Created, Inspected: true,
+	}
+	if !b.Seccomp && !b.Privileged { // a privileged container would have a filter without --privileged
+		info.Seccomp = seccomp.None()
+	}
+	if b.HostPIDs {
+		info.PidMode = "host"
+	}
+	if b.HostNetwork {
+		info.NetworkMode = "host"
+	}
+	if b.NoNewPrivileges {
+		info.SecurityOpt = append(info.SecurityOpt, "no-new-privileges")
+	}
+	return info
+}

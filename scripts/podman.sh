@@ -1,0 +1,130 @@
+#!/bin/bash
+# Makes a private podman of root. Podman has no daemon, so the script starts nothing. The
+# script does not change the containers, images and configuration of the host's podman.
+#
+#   podman.sh make DIR      print the command that runs the private podman
+#   podman.sh remove DIR    remove its containers and all its files, and DIR if nothing else
+#                           is in it
+#
+# DIR has everything: the command, the images, the containers. Its path has at most 50
+# bytes, which is the limit of podman. The containers use the network of the private
+# podman, which has only a loopback interface. The script needs root.
+set -euo pipefail
+
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+die() {
+	echo "podman.sh: $*" >&2
+	exit 2
+}
+
+usage() {
+	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+	exit 2
+}
+
+need() {
+	command -v "$1" >/dev/null || die "$1 not found: run scripts/setup.sh"
+}
+
+# set_paths DIR sets the paths of the podman in DIR.
+set_paths() {
+	dir=$(realpath -m -- "$1")
+	if [[ ! $dir =~ ^/[A-Za-z0-9/._+-]+$ ]]; then die "invalid directory $dir: use only letters, digits and /._+-"; fi
+	if ((${#dir} > 50)); then die "directory $dir is too long: use at most 50 bytes"; fi
+	namespaces=$dir/ns
+	podman=$dir/podman
+}
+
+# make_namespaces makes a network and a mount namespace, and binds them to files.
+make_namespaces() {
+	mkdir -p "$namespaces"
+	mount --bind "$namespaces" "$namespaces" # the file of a mount namespace must be in a private mount
+	mount --make-private "$namespaces"
+	touch "$namespaces/net" "$namespaces/mnt"
+	unshare --net="$namespaces/net" ip link set lo up
+	unshare --mount="$namespaces/mnt" --propagation private "${BASH_SOURCE[0]}" inside "$dir"
+}
+
+# inside runs in the new mount namespace. It unmounts what belongs to other engines, so
+# that these can remove it. With cgroup v1, it mounts only the hierarchies that exist:
+# podman also tries the directories of others in /sys/fs/cgroup.
+inside() {
+	local mount
+	while read -r mount; do
+		umount -l -- "$mount" 2>/dev/null || true
+	done < <(awk '/ - (overlay|nsfs) / && $5 != "/" { print $5 }' /proc/self/mountinfo | sort -r)
+	if [[ $(stat -f -c %T /sys/fs/cgroup) == cgroup2fs ]]; then return; fi
+	mkdir -p "$dir/cgroup"
+	mount -t tmpfs -o mode=755 cgroup "$dir/cgroup"
+	while read -r mount; do
+		mkdir -p "$dir/cgroup/${mount#/sys/fs/cgroup/}"
+		mount --bind "$mount" "$dir/cgroup/${mount#/sys/fs/cgroup/}"
+	done < <(awk '$5 ~ "^/sys/fs/cgroup/" && / - cgroup2? / { print $5 }' /proc/self/mountinfo)
+	mount --move "$dir/cgroup" /sys/fs/cgroup
+}
+
+# write_configuration writes the configuration, which replaces that of the host. podman's
+# default limits are higher than some hosts allow. crun does not accept all versions of
+# cgroups.
+write_configuration() {
+	cat >"$dir/containers.conf" <<-END
+	[containers]
+	default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+	netns = "none"
+	[engine]
+	cgroup_manager = "cgroupfs"
+	events_logger = "file"
+	runtime = "runc"
+	END
+	cat >"$podman" <<-END
+	#!/bin/sh
+	export CONTAINERS_CONF=$dir/containers.conf
+	exec nsenter --net=$namespaces/net --mount=$namespaces/mnt podman \\
+		--root $dir/root --runroot $dir/run --tmpdir $dir/tmp "\$@"
+	END
+	chmod +x "$podman"
+}
+
+make_podman() {
+	local program
+	if [[ $(id -u) != 0 ]]; then die "a private podman needs root: run this script as root"; fi
+	for program in podman conmon catatonit runc nsenter unshare ip; do need "$program"; done
+	if [[ ! -e $namespaces/mnt ]]; then
+		mkdir -p "$dir"
+		make_namespaces
+	fi
+	write_configuration
+	echo "$podman"
+}
+
+remove_files() {
+	rm -rf --one-file-system -- "${dir:?}"/{root,run,tmp,ns,cgroup,podman,containers.conf}
+}
+
+remove_podman() {
+	local mount i
+	if [[ -x $podman && -e $namespaces/mnt ]]; then
+		"$podman" pod rm --all --force --time 0 >/dev/null 2>&1 || true
+		"$podman" rm --all --force --time 0 >/dev/null 2>&1 || true
+	fi
+	umount -l "$namespaces/net" "$namespaces/mnt" "$namespaces" 2>/dev/null || true
+	while read -r mount; do
+		umount -l -- "$mount" 2>/dev/null || true
+	done < <(awk -v dir="$dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
+	for ((i = 0; ; i++)); do # podman can still write files about containers that have just ended
+		if remove_files; then break; fi
+		if ((i == 20)); then die "removing the files in $dir failed"; fi
+		sleep 0.5
+	done
+	rmdir -- "$dir" 2>/dev/null || true # fails if DIR has other files
+}
+
+[[ $# == 2 ]] || usage
+set_paths "$2"
+case $1 in
+make) make_podman ;;
+remove) remove_podman ;;
+inside) inside ;;
+*) usage ;;
+esac

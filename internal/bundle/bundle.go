@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,18 +65,22 @@ type Bundle struct {
 	Layers []string
 	// Created is the time when the engine made the container.
 	Created time.Time
+
+	// pauses: the first process runs a program that only waits.
+	pauses bool
 }
 
 // The annotations that describe containers, and what they say about a container's type.
 const (
-	annotationManager = "io.container.manager" // of Podman and CRI-O
-
 	crioPrefix    = "io.kubernetes.cri-o." // of CRI-O, and partly of Podman
 	criPrefix     = "io.kubernetes.cri."   // of containerd's CRI plugin
 	nerdctlPrefix = "nerdctl/"
 
 	typeSandbox = "sandbox"
 )
+
+// kubernetes is the namespace of containerd in which the CRI plugin makes its containers.
+const kubernetes = "k8s.io"
 
 // parse reads a config.json.
 func (b *Bundle) parse(spec *specs.Spec) error {
@@ -84,6 +89,7 @@ func (b *Bundle) parse(spec *specs.Spec) error {
 	}
 	b.Annotations = spec.Annotations
 	b.NoNewPrivileges = spec.Process.NoNewPrivileges
+	b.pauses = isPause(spec.Process.Args)
 	b.User = fmt.Sprintf("%d:%d", spec.Process.User.UID, spec.Process.User.GID)
 	b.Seccomp = spec.Linux.Seccomp != nil
 	b.CgroupsPath = spec.Linux.CgroupsPath
@@ -122,32 +128,39 @@ func parseSet(names []string) (set capability.Set, err error) {
 	return set, nil
 }
 
-// readAnnotations sets what the annotations of the engine say. A container can have annotations that its image chose.
-// So nothing that matters for the list may depend on annotations that an engine does not always set itself.
+// readAnnotations sets what the annotations of the engine say. A container can have annotations that its image chose:
+// Podman copies those of the image, and nerdctl makes annotations of its labels. So a container counts as a sandbox only
+// if an annotation has the container's own ID, or does not exist, or if its cgroup shows it: an image can do none of
+// these.
 func (b *Bundle) readAnnotations() {
 	a := b.Annotations
 	switch b.Engine {
 	case Podman:
 		b.Privileged = a["io.podman.annotations.privileged"] == "TRUE"
 		b.Created = parseTime(a[crioPrefix+"Created"])
-		// Podman sets the type of all members of a pod but the sandbox (infra container). The annotations of containers
-		// outside of pods can come from their images.
 		b.Pod = podOf(b.CgroupsPath)
-		b.Sandbox = b.Pod != "" && a[crioPrefix+"ContainerType"] == ""
+		// Podman sets the type of all members of a pod but the sandbox (infra container).
+		_, typed := a[crioPrefix+"ContainerType"]
+		b.Sandbox = b.Pod != "" && !typed && b.pauses
 	case CRIO:
 		b.Name = cmp.Or(a["io.kubernetes.container.name"], b.Name)
 		b.Image = cmp.Or(a[crioPrefix+"ImageName"], b.Image)
 		b.Pod = a[crioPrefix+"SandboxID"]
-		b.Sandbox = a[crioPrefix+"ContainerType"] == typeSandbox
+		b.Sandbox = a[crioPrefix+"ContainerType"] == typeSandbox && b.Pod == b.ID
 		b.Created = parseTime(a[crioPrefix+"Created"])
 	case Containerd:
-		b.Name = cmp.Or(a[criPrefix+"container-name"], a[nerdctlPrefix+"name"])
-		b.Image = cmp.Or(a[criPrefix+"image-name"], a[nerdctlPrefix+"image-name"])
-		if a[criPrefix+"container-type"] != "" {
+		b.Name, b.Image = a[nerdctlPrefix+"name"], a[nerdctlPrefix+"image-name"]
+		if _, nerdctl := a[nerdctlPrefix+"namespace"]; !nerdctl && b.Namespace == kubernetes {
+			b.Name, b.Image = cmp.Or(a[criPrefix+"container-name"], b.Name), cmp.Or(a[criPrefix+"image-name"], b.Image)
 			b.Pod = a[criPrefix+"sandbox-id"]
-			b.Sandbox = a[criPrefix+"container-type"] == typeSandbox
+			b.Sandbox = a[criPrefix+"container-type"] == typeSandbox && b.Pod == b.ID
 		}
 	}
+}
+
+// isPause reports whether a command is that of the sandbox of a pod.
+func isPause(command []string) bool {
+	return len(command) > 0 && slices.Contains([]string{"catatonit", "pause"}, path.Base(command[0]))
 }
 
 // podOf returns the ID of Podman's pod to which a cgroup belongs: PARENT/PODID/libpod-ID, or with systemd the slice

@@ -23,7 +23,7 @@ var (
 // configOf returns a config.json with the parts that this package reads, in the form in which Podman 4.3 writes it.
 func configOf(cgroupsPath, annotations string) string {
 	return `{"ociVersion": "1.0.2-dev",
-		"process": {"user": {"uid": 7, "gid": 8, "umask": 18, "additionalGids": [8]}, "args": ["sleep", "1000"], "cwd": "/",
+		"process": {"user": {"uid": 7, "gid": 8, "umask": 18, "additionalGids": [8]}, "args": ["/catatonit", "-P"], "cwd": "/",
 			"capabilities": {"bounding": ["CAP_CHOWN", "CAP_NET_RAW"], "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"]},
 			"noNewPrivileges": true},
 		"root": {"path": "/var/lib/containers/storage/overlay/1/merged"}, "hostname": "1a1a1a1a1a1a",
@@ -34,11 +34,17 @@ func configOf(cgroupsPath, annotations string) string {
 
 func parsed(t *testing.T, engine, config string) Bundle {
 	t.Helper()
+	return parsedIn(t, Bundle{Engine: engine, Namespace: kubernetes}, config)
+}
+
+// parsedIn is parsed for a bundle with fields from its caller.
+func parsedIn(t *testing.T, b Bundle, config string) Bundle {
+	t.Helper()
 	var spec specs.Spec
 	if err := json.Unmarshal([]byte(config), &spec); err != nil {
 		t.Fatal(err)
 	}
-	b := Bundle{Engine: engine, ID: one}
+	b.ID = one
 	if err := b.parse(&spec); err != nil {
 		t.Fatal(err)
 	}
@@ -85,11 +91,17 @@ func TestCapabilitiesThatAreNotSet(t *testing.T) {
 func TestPodsAndSandboxes(t *testing.T) {
 	member := `"io.kubernetes.cri-o.ContainerType": "container", "io.kubernetes.cri-o.SandboxID": "` + other + `"`
 	forged := `"io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.SandboxID": "` + other + `"`
+	crioSandbox := `"io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.SandboxID": "` + one + `"`
+	criForged := `"io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-id": "` + other + `"`
+	empty := `"io.kubernetes.cri-o.ContainerType": "", "io.kubernetes.cri-o.SandboxID": ""`
 	for _, test := range []struct {
 		name, engine, cgroup, annotations string
 		pod                               string
 		sandbox                           bool
 	}{
+		{"a member, empty annotations of its image", Podman, "/libpod_parent/" + pod + "/libpod-" + one, empty, pod, false},
+		{"CRI-O, annotations of its image", CRIO, "kubepods-pod1.slice:crio:" + one, forged, other, false},
+		{"containerd, annotations of its image", Containerd, "/kubepods/pod1/" + one, criForged, other, false},
 		{"a member, cgroupfs", Podman, "/libpod_parent/" + pod + "/libpod-" + one, member, pod, false},
 		{"infra, cgroupfs", Podman, "/libpod_parent/" + pod + "/libpod-" + one, "", pod, true},
 		{"a member, systemd", Podman, "machine-libpod_pod_" + pod + ".slice:libpod:" + one, member, pod, false},
@@ -98,7 +110,7 @@ func TestPodsAndSandboxes(t *testing.T) {
 		{"no pod, systemd", Podman, "machine.slice:libpod:" + one, "", "", false},
 		{"no pod, annotations of its image", Podman, "/libpod_parent/libpod-" + one, forged, "", false},
 		{"a member, annotations of its image", Podman, "/libpod_parent/" + pod + "/libpod-" + one, forged, pod, false},
-		{"CRI-O, sandbox", CRIO, "kubepods-pod1.slice:crio:" + one, forged, other, true},
+		{"CRI-O, sandbox", CRIO, "kubepods-pod1.slice:crio:" + one, crioSandbox, one, true},
 		{"CRI-O, member", CRIO, "kubepods-pod1.slice:crio:" + one, member, other, false},
 		{"containerd, sandbox", Containerd, "/kubepods/pod1/" + one, `"io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-id": "` + one + `"`, one, true},
 		{"containerd, member", Containerd, "/kubepods/pod1/" + one, `"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.sandbox-id": "` + other + `"`, other, false},
@@ -109,6 +121,31 @@ func TestPodsAndSandboxes(t *testing.T) {
 				t.Errorf("pod %q, sandbox %v; want %q, %v", b.Pod, b.Sandbox, test.pod, test.sandbox)
 			}
 		})
+	}
+}
+
+// A workload in the cgroup of a pod is no sandbox. Users can choose the cgroup above a container (--cgroup-parent).
+func TestWorkloadsAreNoSandboxes(t *testing.T) {
+	config := strings.Replace(configOf("/libpod_parent/"+pod+"/libpod-"+one, ""), "/catatonit", "/bin/sh", 1)
+	if b := parsed(t, Podman, config); b.Sandbox || b.Pod != pod {
+		t.Errorf("%+v", b)
+	}
+}
+
+// nerdctl makes annotations of the labels of images. So an image can have the annotations of containerd's CRI plugin.
+func TestImagesCannotNameContainersOfContainerd(t *testing.T) {
+	cri := `"io.kubernetes.cri.container-name": "victim", "io.kubernetes.cri.image-name": "other", "io.kubernetes.cri.container-type": "sandbox", "io.kubernetes.cri.sandbox-id": "` + other + `"`
+	nerdctl := `"nerdctl/namespace": "x", "nerdctl/name": "web", "nerdctl/image-name": "bb", `
+	for _, test := range []struct{ namespace, annotations, name, pod string }{
+		{"k8s.io", cri, "victim", other},
+		{"k8s.io", nerdctl + cri, "web", ""},
+		{"default", nerdctl + cri, "web", ""},
+		{"default", cri, "", ""},
+	} {
+		b := parsedIn(t, Bundle{Engine: Containerd, Namespace: test.namespace}, configOf("/x/"+one, test.annotations))
+		if b.Name != test.name || b.Pod != test.pod || b.Sandbox {
+			t.Errorf("%+v: %q %q %v", test, b.Name, b.Pod, b.Sandbox)
+		}
 	}
 }
 

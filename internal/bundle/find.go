@@ -119,7 +119,7 @@ func (r *Reader) readOf(caller caller, id string) (Bundle, error) {
 	if err := b.parse(&spec); err != nil {
 		return Bundle{}, err
 	}
-	if b.Engine == Podman && b.Annotations[annotationManager] == CRIO {
+	if b.Engine == Podman && strings.HasPrefix(path.Base(b.Cgroup()), "crio-") { // its annotations can come from the image
 		b.Engine = CRIO
 	}
 	b.readAnnotations()

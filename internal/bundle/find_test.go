@@ -187,6 +187,21 @@ func TestReadWithoutRecord(t *testing.T) {
 	}
 }
 
+// Podman copies the annotations of the image. With them, an image could make its container one of CRI-O.
+func TestImagesCannotChooseTheEngine(t *testing.T) {
+	f := newFakeContainer(t)
+	write(t, f.bundle(), "config.json", configOf(f.cgroup, `"io.container.manager": "cri-o", "io.kubernetes.container.name": "victim",
+		"io.kubernetes.cri-o.ImageName": "other", "io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.SandboxID": "`+f.id+`"`))
+	_, pid := f.start("conmon", nil, f.arguments()...)
+	b, err := NewReader(f.cgroups).Read(f.cgroup, f.id, pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Engine != Podman || b.Name != "web" || b.Image != "localhost/bb:latest" || b.Sandbox || b.Pod != "" {
+		t.Errorf("%+v", b)
+	}
+}
+
 func TestForgeriesAreRefused(t *testing.T) {
 	user := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	for name, test := range map[string]struct {

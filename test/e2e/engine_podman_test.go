@@ -72,13 +72,19 @@ func podmanDefault() []string {
 
 var chownOnly = []string{"--cap-drop=ALL", "--cap-add=CHOWN"}
 
+// likeCRIO are options with which a container has the annotations of a sandbox of CRI-O. An image can have them as well.
+var likeCRIO = []string{
+	"--annotation=io.container.manager=cri-o", "--annotation=io.kubernetes.cri-o.ContainerType=sandbox", "--annotation=io.kubernetes.container.name=pms-forged",
+	"--annotation=io.kubernetes.cri-o.ImageName=forged",
+}
+
 func TestPodmanWithoutSocket(t *testing.T) {
 	t.Parallel()
 	p := newPrivatePodman(t)
 	id := p.start("pms-running", chownOnly, "sleep", "1000")
 	observation := watchAt(t, noEngine(t), "--container=pms-*")
 	p.run("pms-chown", chownOnly, sh("touch /tmp/x && chown 5 /tmp/x")...)
-	p.run("pms-short", nil, "true")
+	p.run("pms-short", likeCRIO, "true")
 	p.must("exec", "pms-running", "chown", "5", "/tmp")
 	p.start("pms-restarted", nil, sh("chown 5 /tmp && sleep 1000")...)
 	p.must("restart", "--time=0", "pms-restarted")

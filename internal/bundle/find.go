@@ -45,6 +45,7 @@ func (r *Reader) Read(cgroup, id string, pid int) (Bundle, error) {
 	if err != nil {
 		return Bundle{}, err
 	}
+	defer caller.process.close()
 	b, err := r.readOf(caller, id)
 	if err == nil && b.Engine != Docker && b.Cgroup() != cgroup {
 		err = disagreement(b, cgroup)
@@ -76,24 +77,33 @@ func (r *Reader) Search(name, id string) (Bundle, error) {
 		if inside, err := r.isInContainer(pid); err != nil || inside {
 			continue
 		}
-		p, openErr := openProcess(pid)
-		if openErr != nil {
-			continue // it has ended
-		}
-		if found, ok := p.caller(id); ok && found.engine != Docker && p.isHostRoot() {
-			b, readErr := r.readOf(found, id)
-			if readErr == nil && path.Base(b.Cgroup()) != name {
-				readErr = disagreement(b, name)
-			}
-			switch {
-			case readErr == nil:
-				return b, nil
-			case !errors.Is(readErr, os.ErrNotExist): // otherwise it is the shim of other containers
-				err = readErr
-			}
+		b, readErr := r.readFrom(pid, name, id)
+		switch {
+		case readErr == nil:
+			return b, nil
+		case !errors.Is(readErr, os.ErrNotExist) && !errors.Is(readErr, ErrNone):
+			err = readErr // otherwise it is the shim of other containers
 		}
 	}
 	return Bundle{}, err
+}
+
+// readFrom reads the bundle of a container if a process names it.
+func (r *Reader) readFrom(pid int, name, id string) (Bundle, error) {
+	p, err := openProcess(pid)
+	defer p.close()
+	if err != nil {
+		return Bundle{}, ErrNone // it has ended, or is of another user
+	}
+	found, ok := p.caller(id)
+	if !ok || found.engine == Docker {
+		return Bundle{}, ErrNone
+	}
+	b, err := r.readOf(found, id)
+	if err == nil && path.Base(b.Cgroup()) != name {
+		err = disagreement(b, name)
+	}
+	return b, err
 }
 
 // mayCall reports whether a process runs the program of a monitor or a shim.
@@ -138,6 +148,8 @@ func (r *Reader) readOf(caller caller, id string) (Bundle, error) {
 // caller is the process outside of a container that called the runtime, or watches the container for the engine.
 type caller struct {
 	engine, name, namespace string
+	// process is the caller. Its root directory exists until it is closed.
+	process process
 	// bundle is the directory of the bundle below root, the caller's root directory.
 	bundle, root string
 	// pidFile is a file of the container in the engine's directory for volatile files; "" if it is not known.
@@ -163,14 +175,14 @@ func (r *Reader) findCaller(id string, pid int) (caller, error) {
 			continue // it can have any name and arguments
 		}
 		p, err := openProcess(pid)
+		if err == nil {
+			if found, ok := p.caller(id); ok {
+				return found, nil
+			}
+		}
+		p.close()
 		if err != nil {
 			return caller{}, err
-		}
-		if found, ok := p.caller(id); ok {
-			if !p.isHostRoot() {
-				return caller{}, fmt.Errorf("process %d names the container's bundle, but does not run as root on the host", pid)
-			}
-			return found, nil
 		}
 	}
 	return caller{}, ErrNone
@@ -188,14 +200,15 @@ func (r *Reader) isInContainer(pid int) (bool, error) {
 
 // caller returns what a process names as the container's bundle. It returns false if the process is not the monitor or
 // shim of the container.
-func (p process) caller(id string) (caller, bool) {
+func (p process) caller(id string) (found caller, ok bool) {
 	switch kindOf(p.executable) {
 	case monitor:
-		return p.conmon(id)
+		found, ok = p.conmon(id)
 	case shim:
-		return p.shim(id)
+		found, ok = p.shim(id)
 	}
-	return caller{}, false
+	found.process, found.root = p, p.root()
+	return found, ok
 }
 
 // callerKind is the kind of a program that calls runtimes.
@@ -221,7 +234,7 @@ func kindOf(executable string) callerKind {
 func (p process) conmon(id string) (caller, bool) {
 	p.arguments = before(p.arguments, "--exit-command") // the options after it are of other commands
 	found := caller{
-		engine: Podman, name: p.argument("-n", "--name"), root: p.root(),
+		engine: Podman, name: p.argument("-n", "--name"),
 		bundle: p.argument("-b", "--bundle"), pidFile: p.argument("-p", "--container-pidfile"),
 	}
 	// The conmon of podman exec has a directory below the bundle.
@@ -248,7 +261,7 @@ func before(all []string, end string) []string {
 func (p process) shim(id string) (caller, bool) {
 	namespace := p.argument("-namespace", "--namespace")
 	tasks := path.Dir(p.directory)
-	found := caller{engine: Containerd, namespace: namespace, bundle: path.Join(tasks, id), root: p.root()}
+	found := caller{engine: Containerd, namespace: namespace, bundle: path.Join(tasks, id)}
 	if namespace == "moby" {
 		found.engine = Docker
 	}

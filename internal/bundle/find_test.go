@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,6 +47,7 @@ type fakeContainer struct {
 	directory string
 	cgroup    string
 	id        string
+	through   []string // the command that starts the monitor, if any
 }
 
 func newFakeContainer(t *testing.T) fakeContainer {
@@ -101,7 +103,8 @@ func (f fakeContainer) start(program string, attributes *syscall.SysProcAttr, ar
 	if err := os.WriteFile(program, data, 0o755); err != nil {
 		f.t.Fatal(err)
 	}
-	cmd := exec.Command(program, arguments...)
+	arguments = slices.Concat(f.through, []string{program}, arguments)
+	cmd := exec.Command(arguments[0], arguments[1:]...)
 	cmd.Env = []string{monitorVariable + "=1", "PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = attributes
 	stdin, err := cmd.StdinPipe()
@@ -204,20 +207,23 @@ func TestImagesCannotChooseTheEngine(t *testing.T) {
 
 func TestForgeriesAreRefused(t *testing.T) {
 	user := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	withoutAdmin := []string{"setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"}
 	for name, test := range map[string]struct {
 		program    string
 		attributes *syscall.SysProcAttr
 		forge      func(t *testing.T, f fakeContainer)
-		inside     bool // the monitor is in the container
-		none       bool // there is no monitor
+		through    []string // the command that starts the monitor
+		inside     bool     // the monitor is in the container
+		none       bool     // there is no monitor
 	}{
 		"a monitor of another user": {program: "conmon", attributes: user},
 		"a monitor in a user namespace": {program: "conmon", attributes: &syscall.SysProcAttr{
 			Cloneflags:  syscall.CLONE_NEWUSER,
 			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}, GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}},
 		}},
-		"a monitor in the container": {program: "conmon", inside: true, none: true},
-		"another program":            {program: "monitor", none: true},
+		"a monitor in the container":             {program: "conmon", inside: true, none: true},
+		"a monitor that cannot start containers": {program: "conmon", through: withoutAdmin},
+		"another program":                        {program: "monitor", none: true},
 		"a bundle of another user": {program: "conmon", forge: func(t *testing.T, f fakeContainer) {
 			if err := os.Chown(f.bundle(), 65534, 65534); err != nil {
 				t.Fatal(err)
@@ -247,6 +253,7 @@ func TestForgeriesAreRefused(t *testing.T) {
 			if test.forge != nil {
 				test.forge(t, f)
 			}
+			f.through = test.through
 			monitor, pid := f.start(test.program, test.attributes, f.arguments()...)
 			if test.inside {
 				f.move(monitor, f.cgroup)

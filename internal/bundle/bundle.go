@@ -207,8 +207,11 @@ func (b *Bundle) Cgroup() string {
 	return path.Join(slicePath(cmp.Or(slice, "system.slice")), unit+".scope") // as runc does
 }
 
-// slicePath returns the cgroup of a slice: a-b.slice is in a.slice.
+// slicePath returns the cgroup of a slice: a-b.slice is in a.slice, and -.slice is the root.
 func slicePath(slice string) string {
+	if slice == "-.slice" {
+		return "/"
+	}
 	name := strings.TrimSuffix(slice, ".slice")
 	where := "/"
 	for i := range name {

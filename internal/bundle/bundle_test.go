@@ -161,6 +161,7 @@ func TestCgroup(t *testing.T) {
 		":cri-containerd:" + one:                             "/system.slice/cri-containerd-" + one + ".scope",
 		"machine.slice::" + one:                              "/machine.slice/" + one + ".scope",
 		"machine.slice:" + one:                               "",
+		"-.slice:libpod:" + one:                              "/libpod-" + one + ".scope",
 		"default/" + one:                                     "/default/" + one,
 		"/../../x":                                           "/x",
 		"":                                                   "",
@@ -322,6 +323,7 @@ func TestTrustedFiles(t *testing.T) {
 		"of another user":      make("/user/file", 0o755, 1000),
 		"writable for others":  make("/open/file", 0o777, 0),
 		"writable for a group": make("/group/file", 0o775, 0),
+		"with a sticky bit":    make("/bit/file", 0o755, 0),
 		"a link of a user":     link("good/file", "/userlink", 1000),
 		"a link to a user's":   link("user/file", "/tolink", 0),
 		"a loop":               link("loop", "/loop", 0),
@@ -330,6 +332,11 @@ func TestTrustedFiles(t *testing.T) {
 		"below a file":         "/good/file/x",
 		"missing":              "/good/missing",
 	} {
+		if name == "with a sticky bit" {
+			if err := os.Chmod(filepath.Join(root, path), 0o666|os.ModeSticky); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if data, err := readTrusted(root, path, 100); err == nil {
 			t.Errorf("%s: read %q", name, data)
 		}

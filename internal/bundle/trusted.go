@@ -107,8 +107,14 @@ func trustedMode(fd int) (mode uint32, err error) {
 		return 0, err
 	}
 	const othersWrite = 0o022
-	link := stat.Mode&unix.S_IFMT == unix.S_IFLNK // whose mode has no meaning
-	if stat.Uid != 0 || !link && stat.Mode&othersWrite != 0 && stat.Mode&unix.S_ISVTX == 0 {
+	open := stat.Mode&othersWrite != 0
+	switch stat.Mode & unix.S_IFMT {
+	case unix.S_IFLNK: // its mode has no meaning
+		open = false
+	case unix.S_IFDIR:
+		open = open && stat.Mode&unix.S_ISVTX == 0
+	}
+	if stat.Uid != 0 || open {
 		return 0, errUntrusted
 	}
 	return stat.Mode, nil

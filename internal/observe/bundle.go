@@ -81,13 +81,14 @@ func (o *Observer) readBundleInBackground(cgroup uint64, id string, pid int) {
 	})
 }
 
-// searchBundle searches the bundle of a container without known processes. If its cgroup is gone, the name of the
-// cgroup suffices if only root can have chosen it, and if the container is not known to be in another cgroup.
+// searchBundle searches the bundle of a container without known processes, if only root can have made its cgroup.
+// Otherwise, any user could make capmon inspect all processes again and again. If the cgroup is gone, its name suffices,
+// if the container is not known to be in another cgroup.
 func (o *Observer) searchBundle(cgroup uint64, id string) {
 	o.mu.Lock()
 	info, known := o.cgroupInfo(cgroup)
 	o.mu.Unlock()
-	if !known || info.Folded {
+	if !known || info.Folded || !info.OnlyRootCanCreate {
 		return
 	}
 	b, err := o.bundles.Search(info.Name, id)
@@ -99,7 +100,7 @@ func (o *Observer) searchBundle(cgroup uint64, id string) {
 	o.mu.Lock()
 	_, elsewhere := o.owners.latest[id]
 	o.mu.Unlock()
-	gone := errors.Is(err, os.ErrNotExist) && info.OnlyRootCanCreate && !elsewhere
+	gone := errors.Is(err, os.ErrNotExist) && !elsewhere
 	if err == nil && found == cgroup || gone {
 		o.addBundle(cgroup, b, 0)
 		return

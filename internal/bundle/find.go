@@ -17,9 +17,11 @@ import (
 )
 
 const (
-	// maxAncestors is the number of ancestors of a process that are searched for the monitor of its container. During
-	// runtime setup, the runtime is between the two.
+	// maxAncestors is the number of ancestors of a process, outside of containers, that are searched for the monitor of
+	// its container. During runtime setup, the runtime is between the two.
 	maxAncestors = 16
+	// maxInside is the number of ancestors that may be in containers. A container chooses it.
+	maxInside = 1024
 	// maxConfig is the maximum size of a config.json. Ordinary ones have 10 kB.
 	maxConfig = 4 << 20
 )
@@ -158,7 +160,7 @@ type caller struct {
 
 // findCaller searches the ancestors of a process for the monitor or the shim of its container.
 func (r *Reader) findCaller(id string, pid int) (caller, error) {
-	for range maxAncestors {
+	for inside, outside := 0, 0; inside < maxInside && outside < maxAncestors; {
 		parent, err := parentOf(pid)
 		if err != nil {
 			return caller{}, err
@@ -167,13 +169,15 @@ func (r *Reader) findCaller(id string, pid int) (caller, error) {
 			break
 		}
 		pid = parent
-		inside, err := r.isInContainer(pid)
+		contained, err := r.isInContainer(pid)
 		if err != nil {
 			return caller{}, err
 		}
-		if inside {
+		if contained {
+			inside++
 			continue // it can have any name and arguments
 		}
+		outside++
 		p, err := openProcess(pid)
 		if err == nil {
 			if found, ok := p.caller(id); ok {

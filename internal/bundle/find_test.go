@@ -19,6 +19,9 @@ import (
 // monitorVariable makes the test binary run as the monitor of a container.
 const monitorVariable = "CAPMON_TEST_MONITOR"
 
+// scriptVariable has a script that the container's process runs.
+const scriptVariable = "CAPMON_TEST_SCRIPT"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(monitorVariable) != "" {
 		runMonitor()
@@ -29,6 +32,9 @@ func TestMain(m *testing.M) {
 // runMonitor starts the container's process, prints its PID, and waits until stdin is closed.
 func runMonitor() {
 	child := exec.Command("sleep", "1000")
+	if script := os.Getenv(scriptVariable); script != "" {
+		child = exec.Command("sh", "-c", script)
+	}
 	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := child.Start(); err != nil {
 		panic(err)
@@ -105,7 +111,7 @@ func (f fakeContainer) start(program string, attributes *syscall.SysProcAttr, ar
 	}
 	arguments = slices.Concat(f.through, []string{program}, arguments)
 	cmd := exec.Command(arguments[0], arguments[1:]...)
-	cmd.Env = []string{monitorVariable + "=1", "PATH=" + os.Getenv("PATH")}
+	cmd.Env = []string{monitorVariable + "=1", scriptVariable + "=" + os.Getenv(scriptVariable), "PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = attributes
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -155,6 +161,28 @@ func TestRead(t *testing.T) {
 	}
 	if b.Engine != Podman || b.Name != "web" || b.Image != "localhost/bb:latest" || b.Bounding.Text() != "CHOWN, NET_RAW" || b.CgroupsPath != f.cgroup {
 		t.Errorf("%+v", b)
+	}
+}
+
+// A container can start its processes in a long chain.
+func TestReadFromChain(t *testing.T) {
+	const length = 3 * maxAncestors
+	t.Setenv(scriptVariable, "sleep 1; "+strings.Repeat("(", length)+"sleep 1000"+strings.Repeat("; true)", length))
+	f := newFakeContainer(t)
+	f.start("conmon", nil, f.arguments()...)
+	var pids []int
+	t.Cleanup(func() {
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
+	testutil.Eventually(t, "the chain runs", func() bool {
+		var err error
+		pids, err = f.cgroups.Procs(f.cgroup)
+		return err == nil && len(pids) > length
+	})
+	if b, err := NewReader(f.cgroups).Read(f.cgroup, f.id, slices.Max(pids)); err != nil || b.Name != "web" {
+		t.Errorf("%+v %v", b, err)
 	}
 }
 

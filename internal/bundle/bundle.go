@@ -128,10 +128,9 @@ func parseSet(names []string) (set capability.Set, err error) {
 	return set, nil
 }
 
-// readAnnotations sets what the annotations of the engine say. A container can have annotations that its image chose:
-// Podman copies those of the image, and nerdctl makes annotations of its labels. So a container counts as a sandbox only
-// if an annotation has the container's own ID, or does not exist, or if its cgroup shows it: an image can do none of
-// these.
+// readAnnotations sets what the annotations of the engine say. An image can choose annotations: Podman copies the image's
+// annotations, and nerdctl makes annotations of its labels. But an image can neither choose the cgroup, nor remove an
+// annotation of the engine, nor know the ID of the container. These show which containers are sandboxes.
 func (b *Bundle) readAnnotations() {
 	a := b.Annotations
 	switch b.Engine {

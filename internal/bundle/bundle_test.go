@@ -125,7 +125,7 @@ func TestPodsAndSandboxes(t *testing.T) {
 	}
 }
 
-// A workload in the cgroup of a pod is no sandbox. Users can choose the cgroup above a container (--cgroup-parent).
+// A workload in the cgroup of a pod is not a sandbox. Users can choose the cgroup above a container (--cgroup-parent).
 func TestWorkloadsAreNoSandboxes(t *testing.T) {
 	config := strings.Replace(configOf("/libpod_parent/"+pod+"/libpod-"+one, ""), "/catatonit", "/bin/sh", 1)
 	if b := parsed(t, Podman, config); b.Sandbox || b.Pod != pod {

@@ -82,8 +82,8 @@ func (o *Observer) readBundleInBackground(cgroup uint64, id string, pid int) {
 }
 
 // searchBundle searches the bundle of a container without known processes, if only root can have made its cgroup.
-// Otherwise, any user could make capmon inspect all processes again and again. If the cgroup is gone, its name suffices,
-// if the container is not known to be in another cgroup.
+// Otherwise, any user could make capmon inspect all processes again and again. If the cgroup is gone, its name
+// suffices, if the container is not known to be in another cgroup.
 func (o *Observer) searchBundle(cgroup uint64, id string) {
 	o.mu.Lock()
 	info, known := o.cgroupInfo(cgroup)

@@ -13,6 +13,7 @@
 
 #include "cgroup.h"
 
+#define PF_FORKNOEXEC 0x40 /* include/linux/sched.h: no execve since the fork */
 #define SETUP_MAX_NS (SETUP_SECONDS * 1000000000ULL)
 
 struct task_state {
@@ -103,9 +104,23 @@ static __always_inline int known_phase(struct task_struct *task)
 	return state ? state->phase : PHASE_UNKNOWN;
 }
 
+/* Whether capmon knows the container since a time after the start of a process. User space adds a
+ * container without a name of its own after it has started (monitor/add_container.go). A process of
+ * a runtime outside the container is the runtime's until it executes a program. */
+static __always_inline bool is_older_than_sight(struct task_struct *leader, __u64 id)
+{
+	struct container *container = bpf_map_lookup_elem(&containers, &id);
+
+	if (!container || !container->existed ||
+	    untrusted_task(leader)->start_boottime >= container->first_ns)
+		return false;
+	return !(BPF_CORE_READ(leader, flags) & PF_FORKNOEXEC) ||
+	       is_in_container(BPF_CORE_READ(leader, real_parent), id);
+}
+
 /*
  * The phase of the current task if capmon saw no fork that made it in a container; PHASE_UNKNOWN if
- * the task is older than the recording. The task is one of these:
+ * the task is older than the recording of the container. The task is one of these:
  *  - A thread that the kernel made without the fork tracepoint (create_io_thread in kernel/fork.c,
  *    for io_uring; vhost_task_create). It is in the phase of its process.
  *  - A task from before the recording.
@@ -115,7 +130,7 @@ static __always_inline int known_phase(struct task_struct *task)
  * A process that descends from a workload is none of these (handle_fork), unless there was no room
  * for its state.
  */
-__noinline int phase_without_fork(void)
+__noinline int phase_without_fork(__u64 container)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct task_struct *leader = task->group_leader;
@@ -123,7 +138,8 @@ __noinline int phase_without_fork(void)
 
 	if (phase != PHASE_UNKNOWN)
 		return phase;
-	if (!attached_ns || untrusted_task(leader)->start_boottime < attached_ns)
+	if (!attached_ns || untrusted_task(leader)->start_boottime < attached_ns ||
+	    is_older_than_sight(leader, container))
 		return PHASE_UNKNOWN;
 	return known_phase(task->real_parent) == PHASE_WORKLOAD ? PHASE_WORKLOAD : PHASE_SETUP;
 }
@@ -202,7 +218,7 @@ static __always_inline void record_workload_process(struct task_struct *task, __
 /* The phase of a task without a state. */
 static __always_inline int initial_phase(__u64 container)
 {
-	int phase = phase_without_fork();
+	int phase = phase_without_fork(container);
 
 	return phase == PHASE_UNKNOWN ? phase_of_existing(container) : phase;
 }

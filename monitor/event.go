@@ -230,8 +230,12 @@ func (m *Monitor) findEntry(cgroup uint64) (*bpf.CapmonContainer, error) {
 
 // entryID returns the container ID in the name of a container's cgroup. The programs recognize such names by the same
 // rule (is_container_name in bpf/cgroup.h). The ID is empty if the entry stands for several cgroups
-// (CgroupInfo.Folded), or if the cgroup was renamed.
+// (CgroupInfo.Folded), or if the cgroup was renamed. The entries of [Monitor.AddContainer] have the ID itself as name.
 func entryID(value *bpf.CapmonContainer) string {
-	id, _ := containerid.FromCgroup(cString(value.Name[:]))
+	name := cString(value.Name[:])
+	if containerid.IsQualified(name) {
+		return name
+	}
+	id, _ := containerid.FromCgroup(name)
 	return id
 }

@@ -39,7 +39,7 @@ func (m *Monitor) registerContainersStartedDuringAttach(recording uint64) error 
 // forEachContainerCgroup visits the topmost cgroup of every container. It skips cgroups that vanish.
 func (m *Monitor) forEachContainerCgroup(visit func(cgroup string) error) error {
 	return m.walkCgroups(func(cgroup kernel.CgroupDir) error {
-		if _, ok := containerid.FromCgroup(cgroup.Name()); !ok || m.isPod(cgroup) {
+		if _, ok := containerid.FromCgroup(cgroup.Name()); (!ok || m.isPod(cgroup)) && !m.isAddedDirectory(cgroup) {
 			return nil
 		}
 		if err := visit(cgroup.Path()); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -47,6 +47,12 @@ func (m *Monitor) forEachContainerCgroup(visit func(cgroup string) error) error 
 		}
 		return fs.SkipDir // a cgroup below a container's cgroup belongs to that container
 	})
+}
+
+// isAddedDirectory reports whether AddContainer has added the container with this cgroup.
+func (m *Monitor) isAddedDirectory(cgroup kernel.CgroupDir) bool {
+	id, err := cgroup.ID()
+	return err == nil && m.isAssigned(id)
 }
 
 // isPod reports whether a cgroup with the name of a container is a pod of Podman. cgroup_walk_node in bpf/cgroup.h has

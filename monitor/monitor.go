@@ -66,6 +66,9 @@ type Monitor struct {
 	collectionDue chan struct{}
 	unread        atomic.Pointer[kernel.UnreadError] // see UnreadCgroups
 
+	assigned sync.Map // the cgroups of the containers that AddContainer has added, from uint64 to struct{}
+
+	adding  sync.Mutex // locked before mu, while AddContainer adds a container
 	reading sync.Mutex // locked before mu, while all maps are read or entries are removed
 
 	mu         sync.Mutex

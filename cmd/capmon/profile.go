@@ -109,8 +109,8 @@ func (p *profileFlags) validate() (*zap.Logger, error) {
 
 // start starts the recording. It ignores the cancellation of ctx, because the report still needs the engine and the
 // kernel.
-func (p *profileFlags) start(ctx context.Context, docker *container.Docker, log *zap.Logger) (*observe.Observer, error) {
-	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: p.recording.monitor, Engine: docker, KeptLabels: p.keep.labels, Version: versionNumber(), Log: log})
+func (p *profileFlags) start(ctx context.Context, engine container.Engine, log *zap.Logger) (*observe.Observer, error) {
+	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: p.recording.monitor, Engine: engine, KeptLabels: p.keep.labels, Version: versionNumber(), Log: log})
 	if err != nil {
 		return nil, withRemedy(err)
 	}
@@ -217,6 +217,22 @@ func connect(ctx context.Context, required bool, log *zap.Logger) (*container.Do
 	}
 	log.Warn("cannot reach Docker; until Docker answers, capmon knows only the IDs of Docker's containers, and reads their grants from the kernel", zap.Error(err))
 	return docker, nil
+}
+
+// connectAny is like [connect], but connects to containerd if Docker does not answer and containerd does.
+func connectAny(ctx context.Context, required bool, log *zap.Logger) (container.Engine, error) {
+	docker, err := connect(ctx, true, zap.NewNop())
+	var unreachable *container.UnreachableError
+	if err == nil || !errors.As(err, &unreachable) {
+		return docker, err
+	}
+	if containerd, err := container.ChooseContainerd(container.ContainerdOptions{}); err == nil {
+		if err = containerd.Ping(ctx); err == nil {
+			return containerd, nil
+		}
+		log.Debug("containerd does not answer", zap.Error(errors.Join(err, containerd.Close())))
+	}
+	return connect(ctx, required, log)
 }
 
 // withRemedy adds a remedy to an error of the monitor. capmon has already verified its rights, so a permission error

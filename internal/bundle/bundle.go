@@ -8,6 +8,7 @@ package bundle
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -81,6 +82,20 @@ const (
 
 // kubernetes is the namespace of containerd in which the CRI plugin makes its containers.
 const kubernetes = "k8s.io"
+
+// Parse reads the OCI specification of a container that an engine reports.
+func Parse(engine, namespace, id string, config []byte) (Bundle, error) {
+	b := Bundle{Engine: engine, ID: id, Namespace: namespace}
+	var spec specs.Spec
+	if err := json.Unmarshal(config, &spec); err != nil {
+		return Bundle{}, fmt.Errorf("reading the specification of container %s: %w", id, err)
+	}
+	if err := b.parse(&spec); err != nil {
+		return Bundle{}, err
+	}
+	b.readAnnotations()
+	return b, nil
+}
 
 // parse reads a config.json.
 func (b *Bundle) parse(spec *specs.Spec) error {

@@ -50,13 +50,17 @@ type Info struct {
 	// Mounts are the mounts over the root file system. A mount without Source has an unknown source.
 	Mounts []Mount
 
-	// Engine is the engine that made the container, if it is not the one that capmon asks: podman, containerd, …. What
-	// is known about the container then comes from its OCI bundle: Labels, CapAdd and CapDrop are not known.
+	// Engine is the engine that made the container: podman, containerd, …. It is empty for Docker.
 	Engine string
+	// BundleOnly: no engine has reported the container. What is known comes from its OCI bundle: Labels are not known.
+	BundleOnly bool
 	// Pod is the ID of the pod that the container is part of. Sandbox: the container only holds the namespaces of the
 	// pod, and runs no workload (infra container, pause).
 	Pod     string
 	Sandbox bool
+	// Cgroup is the path of the container's cgroup, if the engine reports it: the name of the cgroup may not have the
+	// ID.
+	Cgroup string
 	// Granted are the capabilities in the OCI bundle. It is nil if they result from CapAdd, CapDrop and Privileged.
 	Granted *capability.Set
 

@@ -138,19 +138,7 @@ func (d *Docker) PID() int {
 	if !local {
 		return 0
 	}
-	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0
-	}
-	defer unix.Close(socket)
-	if err := unix.Connect(socket, &unix.SockaddrUnix{Name: path}); err != nil {
-		return 0
-	}
-	peer, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil {
-		return 0
-	}
-	return int(peer.Pid)
+	return listenerOf(path)
 }
 
 // API returns the client, for callers that create and run containers.

@@ -64,6 +64,8 @@ type Event struct {
 	ID, Name, Image string
 	Labels          map[string]string
 	Time            time.Time
+	// Pid is the PID of the first process, for Started. It is 0 if the engine does not report it.
+	Pid int
 	// ExitStatus is the exit status of the first process, for Died. It is nil if the engine does not report it.
 	ExitStatus *int
 	// Stops: for Killed, the signal ends most programs.

@@ -88,10 +88,29 @@ const ShortLength = 12
 // confirms: cgroup- and the inode number of the cgroup's directory (find -inum).
 const UnknownPrefix = "cgroup-"
 
-// Short returns an ID as engines show it: its first [ShortLength] digits. It returns an ID that capmon has given
+// Qualified returns the ID by which capmon knows a container of containerd. Users choose the names of such containers,
+// and a name is unique only in its namespace. So the result is NAMESPACE/NAME. A name that is an ID of 64 hexadecimal
+// digits is the result itself.
+func Qualified(namespace, name string) string {
+	if _, ok := fromName(name); ok && len(name) == idLength {
+		return name
+	}
+	return namespace + "/" + name
+}
+
+// IsQualified reports whether an ID is NAMESPACE/NAME. The name of a cgroup is not, because it has no slash.
+func IsQualified(id string) bool { return strings.Contains(id, "/") }
+
+// IsInCgroupName reports whether the path of a cgroup has the ID of the container.
+func IsInCgroupName(cgroup, id string) bool {
+	found, ok := FromCgroup(cgroup)
+	return ok && found == id
+}
+
+// Short returns an ID as engines show it: its first [ShortLength] digits. It returns an ID that is not digits
 // unchanged.
 func Short(id string) string {
-	if strings.HasPrefix(id, UnknownPrefix) {
+	if strings.HasPrefix(id, UnknownPrefix) || IsQualified(id) {
 		return id
 	}
 	return id[:min(len(id), ShortLength)]
@@ -103,5 +122,5 @@ func Denotes(text, id string) bool {
 	if text == id {
 		return text != ""
 	}
-	return len(text) >= ShortLength && strings.HasPrefix(id, text) && !strings.HasPrefix(id, UnknownPrefix)
+	return len(text) >= ShortLength && strings.HasPrefix(id, text) && !strings.HasPrefix(id, UnknownPrefix) && !IsQualified(id)
 }

@@ -67,6 +67,7 @@ func (o *Observer) followEngineOnce(ctx context.Context, since time.Time) error 
 		case event := <-events:
 			o.handleEngineEvent(event)
 			if event.Type == container.Started {
+				o.addStarting(event)
 				o.markRestarted(event.ID)
 			}
 			if event.Type == container.Created || event.Type == container.Started {

@@ -3,10 +3,14 @@ package observe
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -89,6 +93,9 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 	if err == nil && info.Running && info.Pid != 0 {
 		cgroup = o.findCgroup(info)
 	}
+	if err == nil {
+		o.addWhenMade(ctx, info)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer o.fromEngine.notify()
@@ -98,7 +105,7 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 	case ctx.Err() == nil:
 		o.owners.mustInspect[id] = true
 	}
-	if gone, known := o.fromEngine.infos[id]; known && gone.Engine == "" && errors.Is(err, container.ErrNotFound) {
+	if gone, known := o.fromEngine.infos[id]; known && !gone.BundleOnly && errors.Is(err, container.ErrNotFound) {
 		gone.Running, gone.Pid = false, 0
 		o.fromEngine.infos[id] = gone
 	}
@@ -146,6 +153,10 @@ func (o *Observer) mustInspect(id string) bool {
 // visible from here or has ended.
 func (o *Observer) findCgroup(info container.Info) uint64 {
 	cgroup, where, err := o.monitor.CgroupOf(info.Pid, info.ID)
+	if errors.Is(err, monitor.ErrNotInContainer) && info.Cgroup != "" {
+		where = info.Cgroup
+		cgroup, err = o.monitor.AddContainer(where, info.ID, info.Pid)
+	}
 	if err == nil {
 		err = o.monitor.TrustSiblings(where)
 	}
@@ -154,6 +165,54 @@ func (o *Observer) findCgroup(info container.Info) uint64 {
 		return 0
 	}
 	return cgroup
+}
+
+const (
+	// maxNewContainers is the number of new containers whose cgroups are awaited at the same time.
+	maxNewContainers = 64
+	// newContainerTime is how long the cgroup of a new container is awaited.
+	newContainerTime = 5 * time.Second
+)
+
+// addWhenMade makes the kernel record a new container as soon as it has a cgroup.
+func (o *Observer) addWhenMade(ctx context.Context, info container.Info) {
+	if info.Cgroup == "" || !info.NeverStarted || info.Running || containerid.IsInCgroupName(info.Cgroup, info.ID) {
+		return
+	}
+	select {
+	case o.newContainers <- struct{}{}:
+	default:
+		return // the container is added when the engine reports its start
+	}
+	o.done.Go(func() {
+		defer func() { <-o.newContainers }()
+		ctx, cancel := context.WithTimeout(ctx, newContainerTime)
+		defer cancel()
+		if _, err := o.monitor.AddNewContainer(ctx, info.Cgroup, info.ID); err != nil && ctx.Err() == nil {
+			o.log.Debug("adding a new container failed", zap.String("id", info.ID), zap.Error(err))
+		}
+	})
+}
+
+// addStarting makes the kernel record a container that is about to start. The inspection would do so, but a bit later:
+// the container's program may have started then.
+func (o *Observer) addStarting(event container.Event) {
+	o.mu.Lock()
+	info := o.fromEngine.infos[event.ID]
+	o.mu.Unlock()
+	if info.Cgroup == "" || event.Pid == 0 {
+		return
+	}
+	info.Pid = event.Pid
+	o.done.Go(func() {
+		if o.findCgroup(info) != 0 {
+			return
+		}
+		named, err := o.monitor.ContainerIDs()
+		if err == nil && !slices.Contains(slices.Collect(maps.Values(named)), info.ID) {
+			o.log.Warn("a container ended before the kernel knew its cgroup; capmon recorded nothing about it", zap.String("name", info.Name), zap.String("id", info.ID))
+		}
+	})
 }
 
 // setGrant stores what the engine granted a container in the kernel's map.

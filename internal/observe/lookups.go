@@ -83,7 +83,10 @@ func (o *Observer) logSilentFileSystem(cgroup uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	cgroupInfo, _ := o.cgroupInfo(cgroup)
-	id, _ := containerid.FromCgroup(cgroupInfo.Name)
+	id := cgroupInfo.Name
+	if !containerid.IsQualified(id) {
+		id, _ = containerid.FromCgroup(id)
+	}
 	o.log.Warn("a container's file system does not answer: capmon no longer reads it, and does not know the file capabilities of its programs",
 		zap.String("container", cmp.Or(o.fromEngine.infos[id].Name, id, o.describeCgroup(cgroup))))
 }

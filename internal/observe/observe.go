@@ -61,11 +61,13 @@ type Observer struct {
 	eventsHandled oneTimeEvent // sent when the last event has been handled
 
 	inspections inspections
-	bundles     bundles
-	lookups     fileLookups
-	recent      recentProfile
-	cancel      context.CancelFunc
-	done        sync.WaitGroup
+	// newContainers has one element for each new container whose cgroup is awaited.
+	newContainers chan struct{}
+	bundles       bundles
+	lookups       fileLookups
+	recent        recentProfile
+	cancel        context.CancelFunc
+	done          sync.WaitGroup
 
 	mu           sync.Mutex // guards the fields below
 	recorder     recorderData
@@ -125,6 +127,7 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 		consumer:       options.Consumer,
 		eventsHandled:  newOneTimeEvent(),
 		inspections:    newInspections(),
+		newContainers:  make(chan struct{}, maxNewContainers),
 		recorder:       newRecorderData(options.Version),
 		fromEngine:     newEngineData(),
 		bundleData:     newBundleData(),

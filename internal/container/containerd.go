@@ -1,0 +1,442 @@
+package container
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/api/services/containers/v1"
+	"github.com/containerd/containerd/api/services/images/v1"
+	"github.com/containerd/containerd/api/services/namespaces/v1"
+	"github.com/containerd/containerd/api/services/snapshots/v1"
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/services/version/v1"
+	"github.com/containerd/containerd/api/types/task"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/capmon/capmon/internal/bundle"
+	"github.com/capmon/capmon/internal/containerid"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/seccomp"
+)
+
+const (
+	// dockerNamespace has the containers of Docker. Docker itself reports more about them.
+	dockerNamespace = "moby"
+	// ctr and nerdctl use defaultNamespace by default. The kubelet uses kubernetesNamespace.
+	defaultNamespace, kubernetesNamespace = "default", "k8s.io"
+	// maxContainerdMessage is the maximum size of one answer of containerd. A container has about 20 kB.
+	maxContainerdMessage = 16 << 20
+	// containerdTimeout is the time limit of one request, apart from lists and events.
+	containerdTimeout = 5 * time.Second
+	// maxKnownImages is the number of containers whose images and layers are kept.
+	maxKnownImages = 4096
+)
+
+// Containerd is a containerd with the containers of all its namespaces. It implements [Engine].
+type Containerd struct {
+	address    string // path of the socket
+	connection *grpc.ClientConn
+	skipDocker bool
+	clock      kernel.Clock
+
+	mu     sync.Mutex
+	images map[string]imageData // by container ID
+}
+
+// imageData is what containerd reports about the image and the root file system of a container. It does not change.
+type imageData struct {
+	created time.Time // of the container
+	digest  string
+	layers  []string
+}
+
+// ContainerdOptions configures [ChooseContainerd].
+type ContainerdOptions struct {
+	// Address is the path of the socket. "" means CONTAINERD_ADDRESS, or otherwise the first well-known socket that
+	// exists.
+	Address string
+	// SkipDocker leaves out the containers of Docker, for callers that ask Docker about them.
+	SkipDocker bool
+}
+
+// containerdSockets are the well-known paths of containerd's socket: of most distributions, of k3s and RKE2, and of
+// MicroK8s.
+var containerdSockets = []string{
+	"/run/containerd/containerd.sock",
+	"/run/k3s/containerd/containerd.sock",
+	"/var/snap/microk8s/common/run/containerd.sock",
+}
+
+// ErrNoContainerd means that there is no socket of a containerd.
+var ErrNoContainerd = errors.New("no containerd: CONTAINERD_ADDRESS is not set, and no well-known socket exists")
+
+// ContainerdAddress returns the path of containerd's socket: CONTAINERD_ADDRESS, or otherwise the first well-known
+// socket that exists. It returns "" if there is none.
+func ContainerdAddress() string {
+	if address := os.Getenv("CONTAINERD_ADDRESS"); address != "" {
+		return strings.TrimPrefix(address, "unix://")
+	}
+	for _, path := range containerdSockets {
+		if info, err := os.Stat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+			return path
+		}
+	}
+	return ""
+}
+
+// ChooseContainerd returns the containerd at an address. It need not answer. The error is [ErrNoContainerd] if there is
+// no address.
+func ChooseContainerd(options ContainerdOptions) (*Containerd, error) {
+	c := &Containerd{address: cmp.Or(options.Address, ContainerdAddress()), skipDocker: options.SkipDocker, images: make(map[string]imageData)}
+	if c.address == "" {
+		return nil, ErrNoContainerd
+	}
+	var err error
+	if c.clock, err = kernel.NewClock(); err != nil {
+		return nil, err
+	}
+	c.connection, err = grpc.NewClient("passthrough:///containerd",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxContainerdMessage)),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			return dialer.DialContext(ctx, "unix", c.address)
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("creating a client for containerd at %s: %w", c.address, err)
+	}
+	return c, nil
+}
+
+// Ping checks whether containerd answers.
+func (c *Containerd) Ping(ctx context.Context) error {
+	_, err := c.Version(ctx)
+	return err
+}
+
+// Name implements [Engine].
+func (c *Containerd) Name() string { return "containerd" }
+
+// Endpoint returns the address of containerd, such as unix:///run/containerd/containerd.sock.
+func (c *Containerd) Endpoint() string { return "unix://" + c.address }
+
+// Close implements [Engine].
+func (c *Containerd) Close() error { return c.connection.Close() }
+
+// Version implements [Engine].
+func (c *Containerd) Version(ctx context.Context) (Version, error) {
+	ctx, cancel := context.WithTimeout(ctx, containerdTimeout)
+	defer cancel()
+	answer, err := version.NewVersionClient(c.connection).Version(ctx, &emptypb.Empty{})
+	if err != nil {
+		return Version{}, c.failed("requesting the version", err)
+	}
+	release, err := kernel.Release() // containerd's socket is on this host
+	if err != nil {
+		return Version{}, err
+	}
+	return Version{Engine: strings.TrimPrefix(answer.GetVersion(), "v"), Kernel: release}, nil
+}
+
+// failed describes an error of a request.
+func (c *Containerd) failed(request string, err error) error {
+	return fmt.Errorf("%s from containerd at %s: %w", request, c.address, &containerdError{err})
+}
+
+// containerdError is an error of gRPC without the words of gRPC.
+type containerdError struct{ err error }
+
+func (e *containerdError) Error() string { return status.Convert(e.err).Message() }
+func (e *containerdError) Unwrap() error { return e.err }
+
+// PID implements [Engine]. It reads from the socket which process listens.
+func (c *Containerd) PID() int { return listenerOf(c.address) }
+
+// listenerOf returns the PID of the process that listens on a socket, or 0 if it is not known.
+func listenerOf(path string) int {
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(socket)
+	if err := unix.Connect(socket, &unix.SockaddrUnix{Name: path}); err != nil {
+		return 0
+	}
+	peer, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return 0
+	}
+	return int(peer.Pid)
+}
+
+// in returns a context for requests about a namespace.
+func in(ctx context.Context, namespace string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "containerd-namespace", namespace)
+}
+
+// namespaces returns the namespaces whose containers are reported.
+func (c *Containerd) namespaces(ctx context.Context) ([]string, error) {
+	answer, err := namespaces.NewNamespacesClient(c.connection).List(ctx, &namespaces.ListNamespacesRequest{})
+	if err != nil {
+		return nil, c.failed("listing the namespaces", err)
+	}
+	var names []string
+	for _, namespace := range answer.GetNamespaces() {
+		if !c.skips(namespace.GetName()) {
+			names = append(names, namespace.GetName())
+		}
+	}
+	return names, nil
+}
+
+func (c *Containerd) skips(namespace string) bool {
+	return c.skipDocker && namespace == dockerNamespace
+}
+
+// List implements [Engine].
+func (c *Containerd) List(ctx context.Context, all bool) ([]Info, error) {
+	names, err := c.namespaces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var infos []Info
+	for _, namespace := range names {
+		some, err := c.listNamespace(ctx, namespace, all)
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, some...)
+	}
+	return infos, nil
+}
+
+func (c *Containerd) listNamespace(ctx context.Context, namespace string, all bool) ([]Info, error) {
+	ctx = in(ctx, namespace)
+	list, err := tasks.NewTasksClient(c.connection).List(ctx, &tasks.ListTasksRequest{})
+	if err != nil {
+		return nil, c.failed("listing the tasks", err)
+	}
+	processes := make(map[string]*task.Process)
+	for _, process := range list.GetTasks() {
+		processes[process.GetID()] = process
+	}
+	stream, err := containers.NewContainersClient(c.connection).ListStream(ctx, &containers.ListContainersRequest{})
+	if err != nil {
+		return nil, c.failed("listing the containers", err)
+	}
+	var infos []Info
+	for {
+		answer, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return infos, nil
+		}
+		if err != nil {
+			return nil, c.failed("listing the containers", err)
+		}
+		one := answer.GetContainer()
+		info := c.listed(namespace, one)
+		info.setTask(processes[one.GetID()])
+		if all || info.Running {
+			infos = append(infos, info)
+		}
+	}
+}
+
+// listed returns what a list has about a container, without its task.
+func (c *Containerd) listed(namespace string, one *containers.Container) Info {
+	info := Info{
+		ID: containerid.Qualified(namespace, one.GetID()), Name: nameOf(namespace, one), Image: one.GetImage(), Labels: one.GetLabels(),
+		Engine: bundle.Containerd, NeverStarted: true,
+		Sandbox: one.GetLabels()["io.cri-containerd.kind"] == "sandbox",
+	}
+	if namespace == dockerNamespace {
+		info.Engine = bundle.Docker
+	}
+	if created := one.GetCreatedAt(); created != nil {
+		info.CreatedAt = created.AsTime()
+	}
+	return info
+}
+
+// nameOf returns the name of a container: the one that nerdctl or Kubernetes has given it, or otherwise the one that
+// the user has chosen. Names are unique only in their namespaces, so a name outside the default namespace is
+// NAMESPACE/NAME. Docker's containers have their names only in Docker.
+func nameOf(namespace string, one *containers.Container) string {
+	labels := one.GetLabels()
+	name := cmp.Or(labels["nerdctl/name"], labels["io.kubernetes.container.name"])
+	if id := containerid.Qualified(namespace, one.GetID()); name == "" && containerid.IsQualified(id) {
+		name = one.GetID()
+	}
+	if name != "" && namespace != defaultNamespace && namespace != kubernetesNamespace {
+		name = namespace + "/" + name
+	}
+	return name
+}
+
+// setTask sets whether a container runs. process is its first process, nil if it has none.
+func (i *Info) setTask(process *task.Process) {
+	if process == nil {
+		return
+	}
+	i.NeverStarted = process.GetStatus() == task.Status_CREATED
+	switch process.GetStatus() {
+	case task.Status_STOPPED:
+		i.ExitCode = int(process.GetExitStatus())
+		if ended := process.GetExitedAt(); ended != nil && ended.GetSeconds() > 0 {
+			i.FinishedAt = ended.AsTime()
+		}
+	case task.Status_UNKNOWN:
+	default: // CREATED too: the process exists, in the cgroup of the container
+		i.Running, i.Pid = true, int(process.GetPid())
+	}
+}
+
+// Inspect implements [Engine]. id is an ID of [containerid.Qualified], or the name of a container in any namespace.
+func (c *Containerd) Inspect(ctx context.Context, id string) (Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, containerdTimeout)
+	defer cancel()
+	if namespace, name, ok := strings.Cut(id, "/"); ok {
+		return c.inspectIn(ctx, namespace, name)
+	}
+	names, err := c.namespaces(ctx)
+	if err != nil {
+		return Info{}, err
+	}
+	for _, namespace := range names {
+		if info, err := c.inspectIn(ctx, namespace, id); !errors.Is(err, ErrNotFound) {
+			return info, err
+		}
+	}
+	return Info{}, fmt.Errorf("%s: %w", id, ErrNotFound)
+}
+
+func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Info, error) {
+	if c.skips(namespace) {
+		return Info{}, fmt.Errorf("%s: %w", name, ErrNotFound)
+	}
+	ctx = in(ctx, namespace)
+	answer, err := containers.NewContainersClient(c.connection).Get(ctx, &containers.GetContainerRequest{ID: name})
+	if status.Code(err) == codes.NotFound || status.Code(err) == codes.InvalidArgument {
+		return Info{}, fmt.Errorf("%s: %w", name, ErrNotFound)
+	}
+	if err != nil {
+		return Info{}, c.failed("requesting container "+strconv.Quote(name), err)
+	}
+	one := answer.GetContainer()
+	info := c.listed(namespace, one)
+	got, err := tasks.NewTasksClient(c.connection).Get(ctx, &tasks.GetRequest{ContainerID: name})
+	if err != nil && status.Code(err) != codes.NotFound {
+		return Info{}, c.failed("requesting the task of container "+strconv.Quote(name), err)
+	}
+	if process := got.GetProcess(); err == nil && process != nil {
+		info.setTask(process)
+		info.StartedAt = c.startOf(info.Pid)
+	}
+	if err := info.addSpec(namespace, one.GetSpec().GetValue()); err != nil {
+		return Info{}, err
+	}
+	c.addImage(ctx, &info, one)
+	info.Inspected = true
+	return info, nil
+}
+
+// addSpec adds what the OCI specification of a container has.
+func (i *Info) addSpec(namespace string, spec []byte) error {
+	b, err := bundle.Parse(i.Engine, namespace, i.ID, spec)
+	if err != nil {
+		return err
+	}
+	i.Name = cmp.Or(i.Name, b.Name)
+	i.Image = cmp.Or(b.Image, i.Image)
+	i.Pod, i.Sandbox = b.Pod, i.Sandbox || b.Sandbox
+	i.User, i.Granted, i.Cgroup = b.User, b.Bounding, b.Cgroup()
+	if !b.Seccomp {
+		i.Seccomp = seccomp.None()
+	}
+	if b.HostPIDs {
+		i.PidMode = "host"
+	}
+	if b.HostNetwork {
+		i.NetworkMode = "host"
+	}
+	if b.NoNewPrivileges {
+		i.SecurityOpt = append(i.SecurityOpt, "no-new-privileges")
+	}
+	return nil
+}
+
+// addImage adds the digest of the image and the layers of the root file system. They are requested once, so that later
+// requests about the container are fast. What containerd does not report remains empty.
+func (c *Containerd) addImage(ctx context.Context, info *Info, one *containers.Container) {
+	c.mu.Lock()
+	known, ok := c.images[info.ID]
+	c.mu.Unlock()
+	if !ok || !known.created.Equal(info.CreatedAt) {
+		known = imageData{info.CreatedAt, c.imageDigest(ctx, one.GetImage()), c.layersOf(ctx, one)}
+		c.mu.Lock()
+		if len(c.images) >= maxKnownImages {
+			clear(c.images)
+		}
+		c.images[info.ID] = known
+		c.mu.Unlock()
+	}
+	info.ImageID, info.ImageDigest, info.Layers = known.digest, known.digest, known.layers
+}
+
+func (c *Containerd) imageDigest(ctx context.Context, name string) string {
+	if name == "" {
+		return ""
+	}
+	answer, err := images.NewImagesClient(c.connection).Get(ctx, &images.GetImageRequest{Name: name})
+	if err != nil {
+		return "" // containerd allows removing the image of a container
+	}
+	return answer.GetImage().GetTarget().GetDigest()
+}
+
+func (c *Containerd) layersOf(ctx context.Context, one *containers.Container) []string {
+	if one.GetSnapshotter() == "" || one.GetSnapshotKey() == "" {
+		return nil
+	}
+	answer, err := snapshots.NewSnapshotsClient(c.connection).Mounts(ctx, &snapshots.MountsRequest{Snapshotter: one.GetSnapshotter(), Key: one.GetSnapshotKey()})
+	if err != nil {
+		return nil
+	}
+	for _, mount := range answer.GetMounts() {
+		switch mount.GetType() {
+		case "overlay":
+			return overlayLayers(mount.GetOptions())
+		case "bind", "rbind": // an image with one layer, or the native snapshotter
+			return absolute([]string{mount.GetSource()})
+		}
+	}
+	return nil
+}
+
+// startOf returns when a process started, which containerd does not report. It returns the zero time if the process
+// has ended.
+func (c *Containerd) startOf(pid int) time.Time {
+	if pid <= 0 {
+		return time.Time{}
+	}
+	ns, err := kernel.ProcessStart(pid)
+	if err != nil {
+		return time.Time{}
+	}
+	return c.clock.Time(ns)
+}

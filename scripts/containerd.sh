@@ -1,0 +1,126 @@
+#!/bin/bash
+# Starts a private containerd of root, in a network of its own. The script does not change
+# the containers, images and configuration of the host's containerd.
+#
+#   containerd.sh start DIR   start it, and print the command that runs its ctr
+#   containerd.sh stop DIR    remove its containers, stop it and remove all its files, and
+#                             DIR if nothing else is in it
+#
+# DIR has everything: the socket containerd.sock, the command, the images, the containers.
+# Only the sockets of the shims are in /run/containerd/s. The script needs root.
+set -euo pipefail
+
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+die() {
+	echo "containerd.sh: $*" >&2
+	exit 2
+}
+
+usage() {
+	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+	exit 2
+}
+
+need() {
+	command -v "$1" >/dev/null || die "$1 not found: run scripts/setup.sh"
+}
+
+# set_paths DIR sets the paths of the containerd in DIR.
+set_paths() {
+	dir=$(realpath -m -- "$1")
+	if [[ ! $dir =~ ^/[A-Za-z0-9/._+-]+$ ]]; then die "invalid directory $dir: use only letters, digits and /._+-"; fi
+	if ((${#dir} > 80)); then die "directory $dir is too long: use at most 80 bytes"; fi
+	socket=$dir/containerd.sock
+	network=$dir/net
+	ctr=$dir/ctr
+}
+
+write_configuration() {
+	cat >"$dir/containerd.toml" <<-END
+	version = 2
+	root = "$dir/root"
+	state = "$dir/state"
+	disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+	[grpc]
+	address = "$socket"
+	[ttrpc]
+	address = "$socket.ttrpc"
+	END
+	cat >"$ctr" <<-END
+	#!/bin/sh
+	exec ctr --address $socket "\$@"
+	END
+	chmod +x "$ctr"
+}
+
+answers() {
+	"$ctr" --connect-timeout 1s version >/dev/null 2>&1
+}
+
+start_daemon() {
+	local program i
+	if [[ $(id -u) != 0 ]]; then die "a private containerd needs root: run this script as root"; fi
+	for program in containerd containerd-shim-runc-v2 ctr runc nsenter unshare ip; do need "$program"; done
+	mkdir -p "$dir"
+	write_configuration
+	if ! answers; then
+		touch "$network"
+		unshare --net="$network" ip link set lo up
+		setsid nsenter --net="$network" containerd --config "$dir/containerd.toml" \
+			>"$dir/containerd.log" 2>&1 </dev/null &
+		echo $! >"$dir/containerd.pid"
+		for ((i = 0; ; i++)); do
+			if answers; then break; fi
+			if ((i == 150)); then
+				cat "$dir/containerd.log" >&2
+				die "containerd does not answer at $socket"
+			fi
+			sleep 0.2
+		done
+	fi
+	echo "$ctr"
+}
+
+# remove_containers NAMESPACE removes all containers, and kills their processes.
+remove_containers() {
+	local id i
+	for id in $("$ctr" -n "$1" containers list -q); do
+		for ((i = 0; i < 25; i++)); do
+			"$ctr" -n "$1" tasks kill -a -s SIGKILL "$id" || true
+			"$ctr" -n "$1" tasks rm -f "$id" || true
+			if "$ctr" -n "$1" containers rm "$id"; then break; fi
+			sleep 0.2
+		done
+	done
+}
+
+stop_daemon() {
+	local pid mount namespace i
+	pid=$(cat "$dir/containerd.pid" 2>/dev/null || true)
+	if [[ -x $ctr ]] && answers; then
+		for namespace in $("$ctr" namespaces list -q); do
+			remove_containers "$namespace" >/dev/null 2>&1
+		done
+	fi
+	if [[ -n $pid && $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == *"--config $dir/containerd.toml "* ]]; then
+		kill "$pid"
+		for ((i = 0; i < 100; i++)); do
+			if ! kill -0 "$pid" 2>/dev/null; then break; fi
+			sleep 0.1
+		done
+	fi
+	while read -r mount; do
+		umount -l -- "$mount" 2>/dev/null || true
+	done < <(awk -v dir="$dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
+	rm -rf --one-file-system -- "${dir:?}"/{root,state,net,ctr,containerd.sock,containerd.sock.ttrpc,containerd.toml,containerd.log,containerd.pid}
+	rmdir -- "$dir" 2>/dev/null || true # fails if DIR has other files
+}
+
+[[ $# == 2 ]] || usage
+set_paths "$2"
+case $1 in
+start) start_daemon ;;
+stop) stop_daemon ;;
+*) usage ;;
+esac

@@ -144,8 +144,8 @@ func parseSet(names []string) (set capability.Set, err error) {
 }
 
 // readAnnotations sets what the annotations of the engine say. An image can choose annotations: Podman copies the
-// annotations of the image, and nerdctl makes annotations of its labels. But an image can neither choose the cgroup, nor
-// remove an annotation of the engine, nor know the ID of the container. These show which containers are sandboxes.
+// annotations of the image, and nerdctl makes annotations of its labels. But an image can neither choose the cgroup,
+// nor remove an annotation of the engine, nor know the ID of the container. These show which containers are sandboxes.
 func (b *Bundle) readAnnotations() {
 	a := b.Annotations
 	switch b.Engine {

@@ -72,7 +72,7 @@ func podmanDefault() []string {
 
 var chownOnly = []string{"--cap-drop=ALL", "--cap-add=CHOWN"}
 
-// likeCRIO are options that give a container the annotations of a sandbox of CRI-O. An image can have them, too.
+// likeCRIO are options that give a container the annotations of a sandbox of CRI-O. An image can have them.
 var likeCRIO = []string{
 	"--annotation=io.container.manager=cri-o", "--annotation=io.kubernetes.cri-o.ContainerType=sandbox",
 	"--annotation=io.kubernetes.container.name=pms-forged", "--annotation=io.kubernetes.cri-o.ImageName=forged",

@@ -161,3 +161,13 @@ func TestSortedMakesEachRowOnce(t *testing.T) {
 		t.Errorf("%v, with %d rows made", got, made)
 	}
 }
+
+// What is certainly unused is graver than more that may be unused.
+func TestCertainlyUnusedCapabilitiesComeFirst(t *testing.T) {
+	doubtful := row(Fail, "a", "web", capability.DockerDefault(), 0)
+	doubtful.Doubtful = doubtful.Unused
+	certain := row(Fail, "b", "web", capability.Of(capability.Kill), 0)
+	if o := New([]Row{doubtful, certain}); o.Rows[0].Title != "b" {
+		t.Errorf("%+v", o.Rows)
+	}
+}

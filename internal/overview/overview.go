@@ -143,9 +143,19 @@ func Sorted[E any](elements []E, row func(E) Row) []E {
 func compareUnused(one, other capability.Set) int {
 	return cmp.Or(
 		cmp.Compare(other.Intersect(capability.Risky()).Len(), one.Intersect(capability.Risky()).Len()),
+		cmp.Compare(riskiest(one), riskiest(other)),
 		-compareBool(one.Has(capability.NetRaw), other.Has(capability.NetRaw)),
 		cmp.Compare(other.Len(), one.Len()),
 	)
+}
+
+// riskiest returns the position of the first member of a set in [capability.RiskyOrder].
+func riskiest(set capability.Set) int {
+	order := capability.RiskyOrder()
+	if i := slices.IndexFunc(order, set.Has); i >= 0 {
+		return i
+	}
+	return len(order)
 }
 
 func compareBool(one, other bool) int {

@@ -171,3 +171,11 @@ func TestCertainlyUnusedCapabilitiesComeFirst(t *testing.T) {
 		t.Errorf("%+v", o.Rows)
 	}
 }
+
+func TestTheMostPowerfulCapabilityComesFirst(t *testing.T) {
+	trace := row(Fail, "a", "web", capability.Of(capability.SysPtrace, capability.Kill), 0)
+	admin := row(Fail, "b", "web", capability.Of(capability.SysAdmin), 0)
+	if o := New([]Row{trace, admin}); o.Rows[0].Title != "b" {
+		t.Errorf("%+v", o.Rows)
+	}
+}

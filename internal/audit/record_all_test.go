@@ -181,7 +181,7 @@ func TestRemediesReferToTheRecordingOfAllContainers(t *testing.T) {
 		},
 		"observed too briefly": {
 			web(nil),
-			"# to find out what it needs, record it longer with capmon serve\n# to print the commands for this container alone: sudo capmon audit web\n# to prove ",
+			"# 1. to find out what it needs, record it longer with capmon serve\n# to print the commands for this container alone: sudo capmon audit web\n# 2. to prove ",
 		},
 	} {
 		alone := Of([]Subject{test.subject}, options)

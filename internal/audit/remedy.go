@@ -192,18 +192,21 @@ func (r Remedy) Text() string { return r.text() }
 
 // text implements [Remedy.Text]. If there are comments, they replace the commands that observe.
 func (r Remedy) text(comments ...string) string {
+	prove := r.Prove != "" && !r.Certain
 	var t remedyText
+	t.numbered = count(len(r.Observe) > 0, prove, r.List != nil) > 1
 	switch {
 	case len(r.Observe) == 0:
 	case len(comments) > 0:
-		for _, comment := range comments {
+		t.step(comments[0])
+		for _, comment := range comments[1:] {
 			t.comment(comment)
 		}
 	default:
 		t.observe(r)
 	}
-	if r.Prove != "" && !r.Certain {
-		t.comment("to prove what the container needs, replace TEST with a command that succeeds if the container works:")
+	if prove {
+		t.step("to prove what the container needs, replace TEST with a command that succeeds if the container works:")
 		t.withheld("this command", r)
 		if r.SharesData {
 			t.comment("verify rejects volumes and directories that an existing container uses: replace them with copies")
@@ -213,13 +216,36 @@ func (r Remedy) text(comments ...string) string {
 	if r.List != nil {
 		t.recreate(r)
 	}
-	return strings.Join(t, "\n")
+	return strings.Join(t.lines, "\n")
+}
+
+func count(all ...bool) (n int) {
+	for _, one := range all {
+		if one {
+			n++
+		}
+	}
+	return n
 }
 
 // remedyText collects the lines of [Remedy.Text].
-type remedyText []string
+type remedyText struct {
+	lines    []string
+	numbered bool // there are several steps
+	steps    int
+	filledIn bool // a comment says how to fill in the values that may be secret
+}
 
-func (t *remedyText) comment(text string) { *t = append(*t, "# "+printable.Text(text)) }
+func (t *remedyText) comment(text string) { t.lines = append(t.lines, "# "+printable.Text(text)) }
+
+// step adds the heading of a step.
+func (t *remedyText) step(title string) {
+	t.steps++
+	if t.numbered {
+		title = fmt.Sprintf("%d. %s", t.steps, title)
+	}
+	t.comment(title)
+}
 
 // commands adds commands, as comments if run is false.
 func (t *remedyText) commands(run bool, commands ...string) {
@@ -227,7 +253,7 @@ func (t *remedyText) commands(run bool, commands ...string) {
 		if !run {
 			command = "#   " + command
 		}
-		*t = append(*t, command)
+		t.lines = append(t.lines, command)
 	}
 }
 
@@ -239,7 +265,7 @@ func (t *remedyText) untranslated(r Remedy) (complete bool) {
 	}
 	settings := slices.DeleteFunc(slices.Clone(r.Untranslated), func(s string) bool { return s == secretValues })
 	if len(settings) > 0 {
-		t.steps("before you run these commands, add the settings that they do not restore:", settings)
+		t.list("before you run these commands, add the settings that they do not restore:", settings)
 	}
 	if len(settings) < len(r.Untranslated) {
 		t.withheld("these commands", r)
@@ -249,22 +275,27 @@ func (t *remedyText) untranslated(r Remedy) (complete bool) {
 
 // withheld adds a comment about the values that the commands lack because they may be secret, if there are any.
 func (t *remedyText) withheld(commands string, r Remedy) {
-	if len(r.Withheld) > 0 {
-		t.steps("before you run "+commands+", fill in the values that may be secret:", r.Withheld)
+	switch {
+	case len(r.Withheld) == 0:
+	case t.filledIn:
+		t.comment("before you run " + commands + ", fill in the values as above")
+	default:
+		t.list("before you run "+commands+", fill in the values that may be secret:", r.Withheld)
 		t.comment("capmon audit --with-values prints the values")
+		t.filledIn = true
 	}
 }
 
-// steps adds a comment with a line for each step.
-func (t *remedyText) steps(title string, steps []string) {
+// list adds a comment with a line for each item.
+func (t *remedyText) list(title string, items []string) {
 	t.comment(title)
-	for _, step := range steps {
-		t.comment("  " + step)
+	for _, item := range items {
+		t.comment("  " + item)
 	}
 }
 
 func (t *remedyText) observe(r Remedy) {
-	t.comment("to find out what the container needs, observe a new one from its start:")
+	t.step("to find out what the container needs, observe a new one from its start:")
 	complete := t.untranslated(r)
 	if r.List == nil {
 		t.notes(r)
@@ -296,11 +327,11 @@ func (t *remedyText) recreate(r Remedy) {
 	list := cmp.Or(names(r.List.Minus(r.Waived)), "no capability")
 	switch {
 	case r.Proved:
-		t.comment("with the capabilities that it is proved to need: " + list)
+		t.step("to create the container again with the capabilities that it is proved to need: " + list)
 	case r.Certain:
-		t.comment("with the capabilities that capmon saw in use (capmon verify can prove them): " + list)
+		t.step("to create the container again with the capabilities that capmon saw in use (capmon verify can prove them): " + list)
 	default:
-		t.comment("with the capabilities that capmon saw in use, which may not be all that it needs: " + list)
+		t.step("to create the container again with the capabilities that capmon saw in use, which may not be all that it needs: " + list)
 	}
 	if !r.Waived.Empty() {
 		t.comment("and with those that waivers cover: " + names(r.Waived))

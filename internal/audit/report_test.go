@@ -138,17 +138,15 @@ func TestRemedyListsWhatToFillIn(t *testing.T) {
 		Prove: "capmon verify", Run: []string{"docker run"}, List: new(capability.Set), Proved: true,
 		Untranslated: []string{"HostConfig.KernelMemory", secretValues}, Withheld: []string{"export KEY"},
 	}
-	const want = `# to prove what the container needs, replace TEST with a command that succeeds if the container works:
+	const want = `# 1. to prove what the container needs, replace TEST with a command that succeeds if the container works:
 # before you run this command, fill in the values that may be secret:
 #   export KEY
 # capmon audit --with-values prints the values
 #   capmon verify
-# with the capabilities that it is proved to need: no capability
+# 2. to create the container again with the capabilities that it is proved to need: no capability
 # before you run these commands, add the settings that they do not restore:
 #   HostConfig.KernelMemory
-# before you run these commands, fill in the values that may be secret:
-#   export KEY
-# capmon audit --with-values prints the values
+# before you run these commands, fill in the values as above
 #   docker run`
 	if diff := cmp.Diff(want, r.Text()); diff != "" {
 		t.Error(diff)

@@ -114,9 +114,8 @@ func Order(one, other Row) int {
 	return cmp.Or(
 		-compareBool(one.Privileged && one.Grave(), other.Privileged && other.Grave()),
 		cmp.Compare(order[one.Status], order[other.Status]),
-		cmp.Compare(other.Unused.Intersect(capability.Risky()).Len(), one.Unused.Intersect(capability.Risky()).Len()),
-		-compareBool(one.Unused.Has(capability.NetRaw), other.Unused.Has(capability.NetRaw)),
-		cmp.Compare(other.Unused.Len(), one.Unused.Len()),
+		compareUnused(one.CertainlyUnused(), other.CertainlyUnused()),
+		compareUnused(one.Unused, other.Unused),
 		CompareNames(one.Title, other.Title),
 		cmp.Compare(one.Image, other.Image),
 	)
@@ -138,6 +137,25 @@ func Sorted[E any](elements []E, row func(E) Row) []E {
 		sorted[i] = pair.element
 	}
 	return sorted
+}
+
+// compareUnused compares two sets of unused capabilities: first the one that is worse to have.
+func compareUnused(one, other capability.Set) int {
+	return cmp.Or(
+		cmp.Compare(other.Intersect(capability.Risky()).Len(), one.Intersect(capability.Risky()).Len()),
+		cmp.Compare(riskiest(one), riskiest(other)),
+		-compareBool(one.Has(capability.NetRaw), other.Has(capability.NetRaw)),
+		cmp.Compare(other.Len(), one.Len()),
+	)
+}
+
+// riskiest returns the position of the first member of a set in [capability.RiskyOrder].
+func riskiest(set capability.Set) int {
+	order := capability.RiskyOrder()
+	if i := slices.IndexFunc(order, set.Has); i >= 0 {
+		return i
+	}
+	return len(order)
 }
 
 func compareBool(one, other bool) int {

@@ -161,3 +161,21 @@ func TestSortedMakesEachRowOnce(t *testing.T) {
 		t.Errorf("%v, with %d rows made", got, made)
 	}
 }
+
+// What is certainly unused is graver than more that may be unused.
+func TestCertainlyUnusedCapabilitiesComeFirst(t *testing.T) {
+	doubtful := row(Fail, "a", "web", capability.DockerDefault(), 0)
+	doubtful.Doubtful = doubtful.Unused
+	certain := row(Fail, "b", "web", capability.Of(capability.Kill), 0)
+	if o := New([]Row{doubtful, certain}); o.Rows[0].Title != "b" {
+		t.Errorf("%+v", o.Rows)
+	}
+}
+
+func TestTheMostPowerfulCapabilityComesFirst(t *testing.T) {
+	trace := row(Fail, "a", "web", capability.Of(capability.SysPtrace, capability.Kill), 0)
+	admin := row(Fail, "b", "web", capability.Of(capability.SysAdmin), 0)
+	if o := New([]Row{trace, admin}); o.Rows[0].Title != "b" {
+		t.Errorf("%+v", o.Rows)
+	}
+}

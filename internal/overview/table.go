@@ -70,7 +70,7 @@ func legend(rows []Row) string {
 		signs = append(signs, "?: perhaps unused, since capmon did not observe enough to be certain")
 	}
 	if slices.ContainsFunc(rows, func(r Row) bool { return len(r.Members) > 1 }) {
-		signs = append(signs, "(+1): and one replica with the same grants; OBSERVED is the shortest time")
+		signs = append(signs, "(+N): N more replicas with the same grants; OBSERVED is the shortest time")
 	}
 	if len(signs) == 0 {
 		return ""

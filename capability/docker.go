@@ -19,6 +19,9 @@ const allCapabilities = "ALL"
 // is a default of Docker.
 func Risky() Set { return Of(RiskyOrder()...) }
 
+// RiskyOrNetRaw returns [Risky] and NET_RAW: a container that has one of them and does not use it needs attention.
+func RiskyOrNetRaw() Set { return Risky().With(NetRaw) }
+
 // RiskyOrder returns the capabilities of [Risky], those that give the most power over the host first.
 func RiskyOrder() []Capability {
 	return []Capability{

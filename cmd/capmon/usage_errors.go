@@ -63,8 +63,8 @@ func explainFlag(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w%s", explainValue(err), advice(cmd, mistyped, names))
 }
 
-// explainValue describes the form of a flag's value if err is about a value that the flag parser cannot
-// read. Otherwise it returns err.
+// explainValue describes the form of a flag's value if err is about a value that the flag parser cannot read. Otherwise
+// it returns err.
 func explainValue(err error) error {
 	var invalid *pflag.InvalidValueError
 	if !errors.As(err, &invalid) {

@@ -192,9 +192,7 @@ func (r Remedy) Text() string { return r.text() }
 
 // text implements [Remedy.Text]. If there are comments, they replace the commands that observe.
 func (r Remedy) text(comments ...string) string {
-	prove := r.Prove != "" && !r.Certain
 	var t remedyText
-	t.numbered = count(len(r.Observe) > 0, prove, r.List != nil) > 1
 	switch {
 	case len(r.Observe) == 0:
 	case len(comments) > 0:
@@ -205,7 +203,7 @@ func (r Remedy) text(comments ...string) string {
 	default:
 		t.observe(r)
 	}
-	if prove {
+	if r.Prove != "" && !r.Certain {
 		t.step("to prove what the container needs, replace TEST with a command that succeeds if the container works:")
 		t.withheld("this command", r)
 		if r.SharesData {
@@ -216,35 +214,33 @@ func (r Remedy) text(comments ...string) string {
 	if r.List != nil {
 		t.recreate(r)
 	}
-	return strings.Join(t.lines, "\n")
-}
-
-func count(all ...bool) (n int) {
-	for _, one := range all {
-		if one {
-			n++
-		}
-	}
-	return n
+	return t.String()
 }
 
 // remedyText collects the lines of [Remedy.Text].
 type remedyText struct {
 	lines    []string
-	numbered bool // there are several steps
-	steps    int
-	filledIn bool // a comment says how to fill in the values that may be secret
+	steps    []int // the positions of their headings in lines
+	filledIn bool  // a comment says how to fill in the values that may be secret
 }
 
 func (t *remedyText) comment(text string) { t.lines = append(t.lines, "# "+printable.Text(text)) }
 
 // step adds the heading of a step.
 func (t *remedyText) step(title string) {
-	t.steps++
-	if t.numbered {
-		title = fmt.Sprintf("%d. %s", t.steps, title)
-	}
+	t.steps = append(t.steps, len(t.lines))
 	t.comment(title)
+}
+
+// String returns the lines. It numbers the steps if there are several.
+func (t *remedyText) String() string {
+	lines := slices.Clone(t.lines)
+	for i, at := range t.steps {
+		if len(t.steps) > 1 {
+			lines[at] = fmt.Sprintf("# %d. %s", i+1, strings.TrimPrefix(lines[at], "# "))
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // commands adds commands, as comments if run is false.

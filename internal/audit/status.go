@@ -143,7 +143,7 @@ func (e evidence) certainlyUnused() capability.Set {
 		return unused
 	}
 	if e.tooShort(e.thresholds.ObservedRisky) == "" {
-		return unused.Intersect(capability.Risky().With(capability.NetRaw))
+		return unused.Intersect(capability.RiskyOrNetRaw())
 	}
 	return 0
 }

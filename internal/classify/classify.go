@@ -3,6 +3,7 @@
 package classify
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -103,6 +104,7 @@ func Classify(check monitor.Check) Verdict {
 	verdict.applyPhase(check)
 	if verdict.Class.Need() {
 		verdict.Alternative = alternative(check)
+		verdict.Unsure = cmp.Or(verdict.Unsure, beyondSharedLimit(site))
 		if check.Folding == monitor.Coarse && verdict.Unsure == "" {
 			verdict.Unsure = coarse
 		}
@@ -145,8 +147,7 @@ func unsureReason(check monitor.Check) string {
 	case check.Credential == monitor.UncertainCredential:
 		return "the credential may be that of another task: it shares neither the groups nor the session keyring with the process or the container"
 	}
-	site, _ := kernel.CallSite(check.Stack)
-	return beyondSharedLimit(site)
+	return ""
 }
 
 // byCallSite returns the verdict of the row for the call site, and of the condition that the kernel evaluated there.

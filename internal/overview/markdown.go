@@ -33,6 +33,6 @@ func (r Row) markdownCells() []string {
 	}
 	return []string{
 		strings.ToUpper(string(r.Status)), name, markdown.Code(printable.Text(r.Image)),
-		r.grantedText(), r.usedText(), unusedText(r, unusedWidth), html.EscapeString(r.observedText()),
+		r.GrantedText(), r.UsedText(), unusedText(r, unusedWidth), html.EscapeString(r.ObservedText()),
 	}
 }

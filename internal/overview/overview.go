@@ -103,7 +103,7 @@ func (r Row) Why() string {
 		return fmt.Sprintf("capmon did not see %d of its %d capabilities in use, but the observation is not sufficient", r.Unused.Len(), r.Granted.Len())
 	}
 	why := fmt.Sprintf("it does not use %d of its %d capabilities", r.Unused.Len(), r.Granted.Len())
-	if worst := Gravest(r.Unused.Intersect(capability.Risky().With(capability.NetRaw))); len(worst) > 0 {
+	if worst := Gravest(r.Unused.Intersect(capability.RiskyOrNetRaw())); len(worst) > 0 {
 		why += ", " + worst[0].String() + " among them"
 	}
 	return why
@@ -151,11 +151,11 @@ func compareUnused(one, other capability.Set) int {
 
 // riskiest returns the position of the first member of a set in [capability.RiskyOrder].
 func riskiest(set capability.Set) int {
-	order := capability.RiskyOrder()
-	if i := slices.IndexFunc(order, set.Has); i >= 0 {
+	risky := capability.RiskyOrder()
+	if i := slices.IndexFunc(risky, set.Has); i >= 0 {
 		return i
 	}
-	return len(order)
+	return len(risky)
 }
 
 func compareBool(one, other bool) int {

@@ -162,7 +162,7 @@ func TestSortedMakesEachRowOnce(t *testing.T) {
 	}
 }
 
-// What is certainly unused is graver than more that may be unused.
+// A capability that is certainly unused is graver than many that may be unused.
 func TestCertainlyUnusedCapabilitiesComeFirst(t *testing.T) {
 	doubtful := row(Fail, "a", "web", capability.DockerDefault(), 0)
 	doubtful.Doubtful = doubtful.Unused

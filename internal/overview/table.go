@@ -87,7 +87,7 @@ const (
 
 func (r Row) cells() []string {
 	return []string{
-		strings.ToUpper(string(r.Status)), r.name(), printable.Text(r.Image), r.grantedText(), r.usedText(), unusedText(r, 0), r.observedText(),
+		strings.ToUpper(string(r.Status)), r.name(), printable.Text(r.Image), r.GrantedText(), r.UsedText(), unusedText(r, 0), r.ObservedText(),
 	}
 }
 
@@ -99,7 +99,8 @@ func (r Row) name() string {
 	return printable.Text(r.Title)
 }
 
-func (r Row) grantedText() string {
+// GrantedText returns the number of granted capabilities: all 41 if the container is privileged, ? if it is not known.
+func (r Row) GrantedText() string {
 	switch {
 	case r.Granted == nil:
 		return "?"
@@ -109,7 +110,8 @@ func (r Row) grantedText() string {
 	return fmt.Sprint(r.Granted.Len())
 }
 
-func (r Row) usedText() string {
+// UsedText returns the number of used capabilities; - if capmon never observed the container.
+func (r Row) UsedText() string {
 	if r.Runs == 0 {
 		return "-"
 	}
@@ -169,7 +171,8 @@ func Gravest(set capability.Set) []capability.Capability {
 	return append(all, set.Minus(capability.Of(all...)).Sorted()...)
 }
 
-func (r Row) observedText() string {
+// ObservedText returns how long capmon observed the container, or never.
+func (r Row) ObservedText() string {
 	if r.Runs == 0 {
 		return "never"
 	}

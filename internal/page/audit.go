@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/audit"
@@ -103,10 +102,10 @@ func related(c *audit.ContainerResult) []Block {
 func waive(states map[capability.Capability]byte, covers []waiver.Cover) {
 	for _, cover := range covers {
 		for _, c := range cover.Capabilities.Sorted() {
-			switch key := states[c]; unicode.ToLower(rune(key)) {
+			switch key := states[c]; lower(key) {
 			case unused, notSeen, unobserved:
 				states[c] = waived
-				if unicode.IsUpper(rune(key)) {
+				if isUpper(key) {
 					states[c] = alsoDenied(waived)
 				}
 			}

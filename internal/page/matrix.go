@@ -88,7 +88,7 @@ func (p *Page) columns(subjects []subject) []capability.Capability {
 	for _, c := range columns {
 		p.Capabilities = append(p.Capabilities, c.String())
 	}
-	p.Risky = set.Intersect(capability.Risky().With(capability.NetRaw)).Len()
+	p.Risky = set.Intersect(capability.RiskyOrNetRaw()).Len()
 	return columns
 }
 
@@ -115,44 +115,35 @@ func (p *Page) row(key string, r overview.Row) Row {
 		Status: slices.IndexFunc(p.Statuses, func(s Status) bool { return s.Name == string(r.Status) }),
 		Values: []Value{
 			{Text: name(r.Image)}, granted(r), usedValue(r), unusedValue(r),
-			{Text: observed(r), Number: r.Observed.Seconds()},
+			{Text: r.ObservedText(), Number: r.Observed.Seconds()},
 		},
 	}
 }
 
 func granted(r overview.Row) Value {
-	switch {
-	case r.Granted == nil:
-		return Value{Text: "?"}
-	case r.Privileged:
-		return Value{"all " + fmt.Sprint(r.Granted.Len()), float64(r.Granted.Len())}
+	v := Value{Text: r.GrantedText()}
+	if r.Granted != nil {
+		v.Number = float64(r.Granted.Len())
 	}
-	return number(r.Granted.Len())
+	return v
 }
 
 func usedValue(r overview.Row) Value {
-	if r.Runs == 0 {
-		return Value{Text: "-"}
+	v := Value{Text: r.UsedText()}
+	if r.Runs > 0 {
+		v.Number = float64(r.Used.Len())
 	}
-	return number(r.Used.Len())
+	return v
 }
 
 func unusedValue(r overview.Row) Value {
-	switch {
-	case r.Runs == 0 || r.Granted == nil:
+	if r.Runs == 0 || r.Granted == nil {
 		return Value{Text: "-"}
 	}
 	return Value{r.UnusedNumber(), float64(r.Unused.Len())}
 }
 
 func number(n int) Value { return Value{fmt.Sprint(n), float64(n)} }
-
-func observed(r overview.Row) string {
-	if r.Runs == 0 {
-		return "never"
-	}
-	return overview.Duration(r.Observed)
-}
 
 // views sets the views of the page: the rows of the overview, and other ways to group the containers.
 func (p *Page) views(all overview.Overview, subjects []subject) {
@@ -260,7 +251,7 @@ func plural(n int, one, many string) string {
 // mostAdvice is the maximum number of rows that the advice names.
 const mostAdvice = 3
 
-// advise sets the advice: what is grave about the first rows, for rows that need attention.
+// advise sets the advice: why the first rows need attention, if they do.
 func (p *Page) advise(rows []overview.Row) {
 	p.AdviceTitle, p.Advice = "Fix first", []Advice{}
 	p.AdviceHint = "A link opens the container: why, with the evidence, and the settings and commands that fix it."

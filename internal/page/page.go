@@ -59,7 +59,7 @@ type Figure struct {
 	Label  string `json:"label"`
 }
 
-// Advice names what is grave about a row. Row is the index of the row in the first view.
+// Advice says why a row needs attention. Row is the index of the row in the first view.
 type Advice struct {
 	Row  int    `json:"row"`
 	Text string `json:"text"`

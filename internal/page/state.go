@@ -66,7 +66,7 @@ const deniedToo = ", also denied"
 
 // rank returns the position of a key in states; len(states) for none.
 func rank(key byte) int {
-	i := slices.IndexFunc(states, func(s State) bool { return s.Key == strings.ToLower(string(key)) })
+	i := slices.IndexFunc(states, func(s State) bool { return s.Key == string(lower(key)) })
 	if i < 0 {
 		return len(states)
 	}
@@ -86,6 +86,14 @@ func stateName(key byte) string {
 }
 
 func isUpper(key byte) bool { return 'A' <= key && key <= 'Z' }
+
+// lower returns a key without the mark that the kernel also denied a check.
+func lower(key byte) byte {
+	if isUpper(key) {
+		return key - 'A' + 'a'
+	}
+	return key
+}
 
 // occurring returns the states that the cells of the containers have.
 func occurring(containers []Container) []State {
@@ -137,7 +145,7 @@ func cellsHTML(cells string) template.HTML {
 			text.WriteString("<td>")
 			continue
 		}
-		class := "s" + strings.ToLower(string(key))
+		class := "s" + string(lower(key))
 		if isUpper(key) {
 			class += " also"
 		}

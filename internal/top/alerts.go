@@ -120,28 +120,25 @@ func (l *alertLog) trim() {
 	maps.DeleteFunc(l.seen, func(id string, at time.Time) bool { return !kept[id] && at.Before(again) })
 }
 
-// selects reports whether to show an alert: whether it is of the open container or, if none is open, whether the filter
-// may select its container. Alerts without a container are about capmon itself.
-func (m *model) selects(one alert.Alert) bool {
-	c := one.Container()
-	switch {
-	case c.ID == "":
-		return true
-	case m.open != nil:
-		return c.ID == m.open.ID
-	}
-	hasRow := false
+// alertSelector returns a function that reports whether to show an alert: whether it is of the open container or, if
+// none is open, whether the filter may select its container. Alerts without a container are about capmon itself.
+func (m *model) alertSelector() func(alert.Alert) bool {
+	selected := make(map[string]bool) // whether the filter selects a row with this container ID
 	for _, r := range m.table.rows {
-		if r.ID != c.ID {
-			continue
-		}
-		if m.table.filter.matches(r) {
-			return true
-		}
-		hasRow = true
+		selected[r.ID] = selected[r.ID] || m.table.filter.matches(r)
 	}
-	// The recording no longer has a container that has ended.
-	return !hasRow && m.table.filter.mayMatch(c)
+	return func(one alert.Alert) bool {
+		c := one.Container()
+		switch selects, hasRow := selected[c.ID]; {
+		case c.ID == "":
+			return true
+		case m.open != nil:
+			return c.ID == m.open.ID
+		case hasRow:
+			return selects
+		}
+		return m.table.filter.mayMatch(c) // the recording no longer has a container that has ended
+	}
 }
 
 // alertLines returns the selected alerts, the latest first.
@@ -167,7 +164,8 @@ func (m *model) alertLines() []string {
 	if len(m.alerts.alerts) == 0 && !m.alerts.none {
 		add("no alerts in the last "+spanText(alertSpans[m.alerts.span])+"; capmon db alerts lists earlier ones", m.styles.plain)
 	}
-	selected := slices.DeleteFunc(slices.Clone(m.alerts.alerts), func(one alert.Alert) bool { return !m.selects(one) })
+	selects := m.alertSelector()
+	selected := slices.DeleteFunc(slices.Clone(m.alerts.alerts), func(one alert.Alert) bool { return !selects(one) })
 	if n := len(m.alerts.alerts) - len(selected); n > 0 {
 		add(count(n, "alert of another container is", "alerts of other containers are")+" not shown", m.styles.plain)
 	}

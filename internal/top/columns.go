@@ -79,15 +79,7 @@ func nameCell(r *row, _ time.Time, _ int) string {
 
 func imageCell(r *row, _ time.Time, _ int) string { return cmp.Or(safe(r.Image), "-") }
 
-func grantedCell(r *row, _ time.Time, _ int) string {
-	switch {
-	case r.Granted == nil:
-		return "?"
-	case r.Privileged:
-		return fmt.Sprintf("all %d", r.Granted.Len())
-	}
-	return strconv.Itoa(r.Granted.Len())
-}
+func grantedCell(r *row, _ time.Time, _ int) string { return r.Row().GrantedText() }
 
 func usedCell(r *row, _ time.Time, _ int) string { return strconv.Itoa(r.Used.Len()) }
 
@@ -97,11 +89,8 @@ func unusedCell(r *row, _ time.Time, width int) string {
 	if r.Granted == nil {
 		return "?"
 	}
-	s := strconv.Itoa(r.Unused.Len())
-	if !r.Row().Certain() && !r.Unused.Empty() {
-		s += "?"
-	}
-	gravest := overview.Gravest(r.Unused.Intersect(capability.Risky().With(capability.NetRaw)))
+	s := r.Row().UnusedNumber()
+	gravest := overview.Gravest(r.Unused.Intersect(capability.RiskyOrNetRaw()))
 	if len(gravest) == 0 {
 		return s
 	}
@@ -209,7 +198,7 @@ func unusedPaint(r *row, s *styles) style {
 	switch {
 	case r.Unused.Empty():
 		return s.plain
-	case r.Unused.Has(capability.NetRaw), !r.Unused.Intersect(capability.Risky()).Empty():
+	case !r.Unused.Intersect(capability.RiskyOrNetRaw()).Empty():
 		return s.bad
 	}
 	return s.warn

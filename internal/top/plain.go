@@ -184,8 +184,9 @@ func (p *plainPrinter) printAlerts(ctx context.Context) {
 	if log.skipped && !skipped {
 		p.print("", "there were too many alerts to read: some are missing here; capmon db alerts lists all")
 	}
+	selects := p.model.alertSelector()
 	for _, one := range alerts {
-		if _, printed := known[one.ID]; !printed && p.model.selects(one) {
+		if _, printed := known[one.ID]; !printed && selects(one) {
 			p.print("ALERT", fmt.Sprintf("%s  %s  %s", printable.Word(bound(string(one.Severity))), printable.Word(bound(one.Rule)), escape(bound(one.Summary))))
 		}
 	}

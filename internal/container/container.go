@@ -3,6 +3,7 @@
 package container
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/capmon/capmon/capability"
@@ -50,15 +51,19 @@ type Info struct {
 	// Mounts are the mounts over the root file system. A mount without Source has an unknown source.
 	Mounts []Mount
 
-	// Engine is the engine that made the container, if it is not the one that capmon asks: podman, containerd, …. What
-	// is known about the container then comes from its OCI bundle: Labels, CapAdd and CapDrop are not known.
+	// Engine is the engine that made the container: podman, containerd, …. It is empty for Docker.
 	Engine string
+	// BundleOnly: no engine has reported the container. What is known comes from its OCI bundle: Labels are not known.
+	BundleOnly bool
 	// Pod is the ID of the pod that the container is part of. Sandbox: the container only holds the namespaces of the
 	// pod, and runs no workload (infra container, pause).
 	Pod     string
 	Sandbox bool
-	// Granted are the capabilities in the OCI bundle. It is nil if they result from CapAdd, CapDrop and Privileged.
+	// Granted are the capabilities in the OCI bundle. It is nil if they result from CapAdd, CapDrop and Privileged, as
+	// Docker defines them.
 	Granted *capability.Set
+	// OCIConfigPath is the config.json of the OCI bundle, if the engine reports it.
+	OCIConfigPath string
 
 	// Unconfirmed is the cgroup of a container that no engine confirms. The ID of such a container begins with
 	// [containerid.UnknownPrefix]. It is empty for other containers.
@@ -78,10 +83,12 @@ func (i Info) Grants(last capability.Capability) (capability.Set, error) {
 	return capability.Granted(i.CapAdd, i.CapDrop, i.Privileged, last)
 }
 
-// WithBundle returns what the engine reports about a container, with what only its OCI bundle has. The engine may be
-// Podman behind Docker's API. Then CapAdd and CapDrop do not mean what they mean for Docker.
+// WithBundle returns what the engine reports about a container, with what its OCI bundle has.
 func (i Info) WithBundle(bundle Info) Info {
-	i.Engine, i.Pod, i.Sandbox, i.Granted = bundle.Engine, bundle.Pod, bundle.Sandbox, bundle.Granted
+	i.Engine, i.Pod, i.Sandbox, i.Granted = bundle.Engine, cmp.Or(bundle.Pod, i.Pod), i.Sandbox || bundle.Sandbox, bundle.Granted
+	if i.Seccomp == nil {
+		i.Seccomp = bundle.Seccomp
+	}
 	return i
 }
 

@@ -63,6 +63,7 @@ type Event struct {
 	Type            EventType
 	ID, Name, Image string
 	Labels          map[string]string
+	Engine          string // as in [Info]
 	Time            time.Time
 	// ExitStatus is the exit status of the first process, for Died. It is nil if the engine does not report it.
 	ExitStatus *int

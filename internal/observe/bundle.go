@@ -171,8 +171,10 @@ func (o *Observer) addBundle(cgroup uint64, b bundle.Bundle, pid int) {
 	defer o.mu.Unlock()
 	defer o.fromEngine.notify()
 	o.bundleData.read[cgroup] = id
-	if known := o.fromEngine.infos[id]; known.Inspected && known.Engine == "" { // by the engine, which knows more
+	if known := o.fromEngine.infos[id]; known.Inspected && !known.BundleOnly { // by the engine, which knows more
 		info = known.WithBundle(info)
+	} else {
+		info.Labels = known.Labels // from an event of the engine
 	}
 	o.fromEngine.infos[id] = info
 	o.recordIfNew(info)
@@ -223,7 +225,7 @@ func (o *Observer) findBundle(where, id string, pids []int) (bundle.Bundle, int,
 // infoOf returns what a bundle reports about a container.
 func infoOf(b bundle.Bundle, pid int) container.Info {
 	info := container.Info{
-		ID: b.ID, Name: b.Name, Image: b.Image, ImageID: b.ImageID, Engine: b.Engine, Pod: b.Pod, Sandbox: b.Sandbox,
+		ID: b.ID, Name: b.Name, Image: b.Image, ImageID: b.ImageID, Engine: b.Engine, BundleOnly: true, Pod: b.Pod, Sandbox: b.Sandbox,
 		User: b.User, Privileged: b.Privileged, Granted: b.Bounding, Layers: b.Layers,
 		Running: pid != 0, Pid: pid, CreatedAt: b.Created, Inspected: true,
 	}

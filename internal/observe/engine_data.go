@@ -136,7 +136,7 @@ func (o *Observer) handleEngineEvent(event container.Event) {
 	o.fromEngine.recordStop(event)
 	// Any event can be the first one of a container: the event of its creation may be lost.
 	if _, known := o.fromEngine.infos[event.ID]; !known && event.Name != "" {
-		o.fromEngine.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
+		o.fromEngine.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels, Engine: event.Engine}
 		o.fromEngine.notify()
 	}
 }

@@ -98,7 +98,7 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 	case ctx.Err() == nil:
 		o.owners.mustInspect[id] = true
 	}
-	if gone, known := o.fromEngine.infos[id]; known && gone.Engine == "" && errors.Is(err, container.ErrNotFound) {
+	if gone, known := o.fromEngine.infos[id]; known && !gone.BundleOnly && errors.Is(err, container.ErrNotFound) {
 		gone.Running, gone.Pid = false, 0
 		o.fromEngine.infos[id] = gone
 	}

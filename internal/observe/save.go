@@ -116,7 +116,7 @@ func (o *Observer) forget(ended []monitor.ContainerRecord) {
 // forgetWithoutEngine removes what is known about a container whose cgroups are gone, unless the engine knows the
 // container and reports its removal. The caller holds mu.
 func (o *Observer) forgetWithoutEngine(id string) {
-	if o.fromEngine.infos[id].Engine != "" {
+	if o.fromEngine.infos[id].BundleOnly {
 		o.owners.forgetContainer(id)
 		o.fromEngine.forget(id)
 		o.stopRecordingCalls(id)

@@ -97,13 +97,13 @@ const runningTime = 2 * time.Second
 
 // warnIfNoneSelected prints a notice if a filter selects none of the running containers. Either a matching container
 // starts later, or a name in the filter is misspelled.
-func warnIfNoneSelected(ctx context.Context, cmd *cobra.Command, docker *container.Docker, filter container.Filter, selection store.Selection) {
+func warnIfNoneSelected(ctx context.Context, cmd *cobra.Command, engine container.Engine, filter container.Filter, selection store.Selection) {
 	if !selectsContainers(selection) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, runningTime) // capmon does not record during this time
 	defer cancel()
-	running, err := docker.List(ctx, false)
+	running, err := engine.List(ctx, false)
 	if err != nil || slices.ContainsFunc(running, filter.Match) { // capmon has already reported an engine that does not answer
 		return
 	}

@@ -35,6 +35,7 @@ type profileFlags struct {
 	labels        []string
 	keep          labelFlags
 	allContainers bool
+	engine        engineFlag
 }
 
 func newProfile(logging *logging) *cobra.Command {
@@ -77,6 +78,7 @@ containers.`,
 	flags.StringVar(&p.save, "save", "", "write the profile to this `FILE`")
 	registerFilter(flags, &p.names, &p.images, &p.labels)
 	p.keep.register(flags)
+	p.engine.register(flags)
 	flags.BoolVar(&p.allContainers, "all-containers", false, "with a COMMAND, also profile the containers that others start while it runs")
 	registerReadyFile(flags, &p.readyFile)
 	_ = flags.MarkHidden("walk")
@@ -109,7 +111,7 @@ func (p *profileFlags) validate() (*zap.Logger, error) {
 
 // start starts the recording. It ignores the cancellation of ctx, because the report still needs the engine and the
 // kernel.
-func (p *profileFlags) start(ctx context.Context, docker *container.Docker, log *zap.Logger) (*observe.Observer, error) {
+func (p *profileFlags) start(ctx context.Context, docker container.Engine, log *zap.Logger) (*observe.Observer, error) {
 	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: p.recording.monitor, Engine: docker, KeptLabels: p.keep.labels, Version: versionNumber(), Log: log})
 	if err != nil {
 		return nil, withRemedy(err)

@@ -23,22 +23,22 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 		return err
 	}
 	ctx := cmd.Context()
-	docker, err := connect(ctx, len(names) > 0, log)
+	engine, err := p.engine.connect(ctx, len(names) > 0, log)
 	if err != nil {
 		return err
 	}
-	defer docker.Close()
-	wanted, err := resolve(ctx, docker, names)
+	defer engine.Close()
+	wanted, err := resolve(ctx, engine, names)
 	if err != nil {
 		return err
 	}
 	if len(names) == 0 {
-		warnIfNoneSelected(ctx, cmd, docker, p.filter, p.asSelection())
+		warnIfNoneSelected(ctx, cmd, engine, p.filter, p.asSelection())
 	}
 	for _, finding := range doctor.VisibilityWarnings() {
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
 	}
-	observer, err := p.start(ctx, docker, log)
+	observer, err := p.start(ctx, engine, log)
 	if err != nil {
 		return err
 	}
@@ -65,14 +65,14 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 const listTime = 30 * time.Second
 
 // resolve returns the IDs of the named containers.
-func resolve(ctx context.Context, docker *container.Docker, names []string) (map[string]bool, error) {
+func resolve(ctx context.Context, engine container.Engine, names []string) (map[string]bool, error) {
 	ids := make(map[string]bool)
 	if len(names) == 0 {
 		return ids, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, listTime)
 	defer cancel()
-	infos, err := container.Resolve(ctx, docker, names)
+	infos, err := container.Resolve(ctx, engine, names)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -55,21 +56,19 @@ func (d *Docker) get(ctx context.Context, path string) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	target := url.URL{Scheme: "http", Host: host.Host, Path: strings.TrimSuffix(host.Path, "/") + path}
-	connections := d.client.HTTPClient()
-	switch host.Scheme {
-	case "unix", "npipe":
-		target.Host, target.Path = client.DummyHost, path
-	default:
-		if transport, ok := connections.Transport.(*http.Transport); ok && transport.TLSClientConfig != nil {
-			target.Scheme = "https"
-		}
+	target := url.URL{Scheme: "http", Host: client.DummyHost, Path: strings.TrimSuffix(host.Path, "/") + path}
+	if host.Scheme == "unix" { // the path is the socket
+		target.Path = path
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), http.NoBody)
 	if err != nil {
 		return nil, err
 	}
-	return connections.Do(request)
+	transport := http.Transport{ // the client's dialer uses TLS or ssh if the endpoint needs it
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return d.client.Dialer()(ctx) },
+		DisableKeepAlives: true,
+	}
+	return transport.RoundTrip(request)
 }
 
 // libpodContainer is the part of Podman's own description of a container that capmon uses.

@@ -36,6 +36,7 @@ type Docker struct {
 	mu      sync.Mutex
 	seccomp *seccomp.Profile // the default profile of Docker; nil until it is read
 	podman  *bool            // whether the engine is Podman; nil until it is known
+	guess   string           // the name of the engine until it is known; empty for Docker
 
 	stores imageStores
 }
@@ -127,11 +128,11 @@ func requestVersion(ctx context.Context, api client.APIClient) error {
 	return err
 }
 
-// Name implements [Engine]. An engine that has not answered yet counts as Docker.
+// Name implements [Engine]. For an engine that has not answered yet, the address decides.
 func (d *Docker) Name() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.podman != nil && *d.podman {
+	if d.podman != nil && *d.podman || d.podman == nil && d.guess == Podman {
 		return Podman
 	}
 	return "docker"

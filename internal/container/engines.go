@@ -43,7 +43,11 @@ func NewEngines(ctx context.Context, engines []*Docker, caution func(engine stri
 	for _, engine := range engines {
 		e.members = append(e.members, &member{Docker: engine})
 	}
-	_, _ = ask(ctx, e, func(ctx context.Context, m *member) (bool, error) { return m.isPodman(ctx) })
+	_, _ = ask(ctx, e, func(ctx context.Context, m *member) (bool, error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, memberTimeout, errSilent)
+		defer cancel()
+		return m.isPodman(ctx)
+	})
 	return e
 }
 
@@ -198,46 +202,43 @@ var wholeID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // Inspect implements [Engine]. A name that several engines know is an error.
 func (e *Engines) Inspect(ctx context.Context, id string) (Info, error) {
-	info, _, err := find(ctx, e, id, func(ctx context.Context, m *member) (Info, error) { return m.Inspect(ctx, id) })
-	return info, err
+	inspect := func(ctx context.Context, m *member) (Info, error) { return m.Inspect(ctx, id) }
+	return find(ctx, e, id, inspect, func(i Info) string { return i.ID })
 }
 
 // Settings returns all settings of a container, as [Docker.Settings].
 func (e *Engines) Settings(ctx context.Context, id string) (Settings, error) {
-	_, owner, err := find(ctx, e, id, func(ctx context.Context, m *member) (Info, error) { return m.Inspect(ctx, id) })
-	if err != nil {
-		return Settings{}, err
-	}
-	return owner.Settings(ctx, id)
+	settings := func(ctx context.Context, m *member) (Settings, error) { return m.Settings(ctx, id) }
+	return find(ctx, e, id, settings, func(s Settings) string { return s.Container.ID })
 }
 
-// find returns the container with this ID or name, and its engine. It returns [ErrNotFound] if no engine that answers
-// has the container.
-func find(ctx context.Context, e *Engines, id string, inspect func(context.Context, *member) (Info, error)) (Info, *member, error) {
+// find returns what the engine reports that has the container with this ID or name. It returns [ErrNotFound] if no
+// engine that answers has the container.
+func find[T any](ctx context.Context, e *Engines, id string, inspect func(context.Context, *member) (T, error), idOf func(T) string) (found T, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // the answer of one engine suffices for a whole ID
-	answers, number := each(ctx, e, inspect)
-	var found Info
+	replies, number := each(ctx, e, inspect)
 	var owner *member
 	var failed error
+	var none T
 	for range number {
-		switch one := <-answers; {
-		case one.err == nil && owner != nil && found.ID != one.value.ID:
-			return Info{}, nil, fmt.Errorf("several engines have a container %q: %s (%s) and %s (%s); use the ID", id,
-				containerid.Short(found.ID), owner.title(), containerid.Short(one.value.ID), one.member.title())
+		switch one := <-replies; {
+		case one.err == nil && owner != nil && idOf(found) != idOf(one.value):
+			return none, fmt.Errorf("several engines have a container %q: %s (%s) and %s (%s); use the ID", id,
+				containerid.Short(idOf(found)), owner.title(), containerid.Short(idOf(one.value)), one.member.title())
 		case one.err == nil:
 			found, owner = one.value, one.member
 			if wholeID.MatchString(id) {
-				return found, owner, nil
+				return found, nil
 			}
 		case failed == nil || errors.Is(failed, ErrNotFound):
 			failed = one.err
 		}
 	}
 	if owner == nil {
-		return Info{}, nil, failed
+		return none, failed
 	}
-	return found, owner, nil
+	return found, nil
 }
 
 // Past implements [Engine].

@@ -49,7 +49,7 @@ func FindPodman() (engines []*Docker, skipped map[string]error, err error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("connecting to %s: %w", endpoint, err)
 		}
-		engines = append(engines, &Docker{client: api, endpoint: endpoint})
+		engines = append(engines, &Docker{client: api, endpoint: endpoint, guess: Podman})
 	}
 	return engines, skipped, nil
 }

@@ -49,6 +49,15 @@ func newEngineData() engineData {
 	}
 }
 
+// procOf returns the directory in /proc whose root shows the layers of a container. Podman has no process that always
+// runs.
+func (e *engineData) procOf(info container.Info) string {
+	if info.Engine == container.Podman {
+		return kernel.ProcDirectory(0)
+	}
+	return e.engineProc
+}
+
 // forget removes everything about a container.
 func (e *engineData) forget(id string) {
 	delete(e.infos, id)

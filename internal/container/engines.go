@@ -93,7 +93,9 @@ func each[T any](ctx context.Context, e *Engines, question func(context.Context,
 			switch {
 			case err == nil || errors.Is(err, ErrNotFound):
 				m.silent.Store(false)
-			case ctx.Err() == nil:
+			case errors.Is(err, errSilent):
+				e.fail(m, err)
+			case ctx.Err() == nil && !m.answers(ctx): // otherwise it reports an error
 				e.fail(m, err)
 			}
 			all <- reply[T]{m, value, err}
@@ -116,17 +118,25 @@ func (m *member) whileAlive(ctx context.Context) (context.Context, context.Cance
 				return
 			case <-time.After(memberTimeout):
 			}
-			pinging, stop := context.WithTimeout(ctx, memberTimeout)
-			answer, err := m.get(pinging, "/_ping")
-			stop()
-			if err != nil {
+			if !m.answers(ctx) {
 				cancel(errSilent)
 				return
 			}
-			_ = answer.Body.Close()
 		}
 	}()
 	return ctx, func() { cancel(context.Canceled) }
+}
+
+// answers reports whether the engine answers a ping.
+func (m *member) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
+	defer cancel()
+	pong, err := m.get(ctx, "/_ping")
+	if err != nil {
+		return false
+	}
+	_ = pong.Body.Close()
+	return true
 }
 
 // ask asks the answering engines, and returns the answers of those that succeed, in the order of the engines. The error
@@ -326,12 +336,18 @@ func (e *Engines) followOnce(ctx context.Context, m *member, since time.Time, ou
 			return errAnswersAgain
 		}
 	}
+	silent := time.NewTicker(memberTimeout)
+	defer silent.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-errs:
 			return err
+		case <-silent.C:
+			if m.silent.Load() { // a request failed, but the stream did not
+				return errSilent
+			}
 		case event := <-events:
 			if !send(ctx, out, event) {
 				return ctx.Err()

@@ -94,3 +94,93 @@ func TestAuditThroughPodmansSocket(t *testing.T) {
 		t.Errorf("the advice is not for podman: %s", r.stdout)
 	}
 }
+
+// silentSocket is a socket that accepts connections and never answers.
+func silentSocket(t *testing.T) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "podman.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			if _, err := listener.Accept(); err != nil {
+				return
+			}
+		}
+	}()
+	return socket
+}
+
+// withSocketOfRoot executes its arguments with another socket as that of root's Podman session.
+const withSocketOfRoot = `
+	mount -t tmpfs -o mode=755 run /run/user
+	mkdir -p -m 755 /run/user/0/podman
+	touch /run/user/0/podman/podman.sock
+	mount --bind "$1" /run/user/0/podman/podman.sock
+	shift
+	exec "$@"`
+
+// Two engines and a third one that never answers: each container has its name and engine.
+func TestSeveralEngines(t *testing.T) {
+	t.Parallel()
+	p := newPrivatePodman(t)
+	address := p.serve()
+	if err := os.MkdirAll("/run/user", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	capmon := func(args ...string) []string {
+		return append([]string{
+			"env", "CONTAINER_HOST=" + address, "unshare", "--mount", "--propagation=private",
+			"sh", "-ec", withSocketOfRoot, "sh", silentSocket(t), binary,
+		}, args...)
+	}
+	p.start("sev-podman-before", chownOnly, "sleep", "1000")
+	p.must("pod", "create", "--name=sev-pod", "--infra-name=sev-podman-infra")
+	run := func(name string) []string { return []string{"run", "--rm", "--name=" + name, "--label=from=" + name} }
+	before := time.Now()
+	observation := watchBy(t, func(cmd *exec.Cmd) error { return cmd.Start() }, capmon("profile", "-o", "json", "--keep-label=from", "--container=sev-*")...)
+	if late := time.Since(before); late > 30*time.Second {
+		t.Errorf("the silent engine delayed the recording: it began after %v", late)
+	}
+	for i := range 3 {
+		name := fmt.Sprint("sev-podman-", i)
+		p.must(append(run(name), "--cap-drop=ALL", "--cap-add=CHOWN", "bb", "sh", "-c", "touch /tmp/x && chown 5 /tmp/x")...)
+		mustExecute(t, append(append([]string{"docker"}, run(fmt.Sprint("sev-docker-", i))...), "bb", "chroot", "/", "true")...)
+	}
+	p.must(append(run("sev-podman-member"), "--pod=sev-pod", "bb", "chroot", "/", "true")...)
+	r := observation.interrupt()
+	if !strings.Contains(r.stderr, "podman at unix:///run/user/0/podman/podman.sock does not answer") {
+		t.Errorf("no caution about the silent engine: %s", r.stderr)
+	}
+	got := parseReport(t, r)
+	if len(got) != 8 {
+		t.Errorf("got %d containers, wanted 8: %+v", len(got), got)
+	}
+	for i := range 3 {
+		podman, docker := only(t, got, fmt.Sprint("sev-podman-", i)), only(t, got, fmt.Sprint("sev-docker-", i))
+		p.check(podman, caps("CHOWN"))
+		same(t, podman.Name+" required", podman.Required, caps("CHOWN"))
+		if docker.Engine != "" || docker.Image != "bb:latest" || docker.EngineError != "" {
+			t.Errorf("%+v", docker)
+		}
+		same(t, docker.Name+" required", docker.Required, caps("SYS_CHROOT"))
+	}
+	member := only(t, got, "sev-podman-member")
+	p.check(member, podmanDefault())
+	if member.Pod != strings.TrimSpace(p.must("pod", "inspect", "--format={{.ID}}", "sev-pod")) {
+		t.Errorf("the pod is %q", member.Pod)
+	}
+
+	before = time.Now()
+	grants := grantsOf(t, execute(t, capmon("audit", "--static", "-o", "json")...))
+	if late := time.Since(before); late > 30*time.Second {
+		t.Errorf("the silent engine delayed the audit by %v", late)
+	}
+	same(t, "granted", grants["podman sev-podman-before"], caps("CHOWN"))
+	if r := execute(t, binary, "audit", "--static", "--engine=cri"); r.code != exitUsage || !strings.Contains(r.stderr, "choose all, docker or podman") {
+		t.Errorf("exit code %d: %s", r.code, r.stderr)
+	}
+}

@@ -2,9 +2,7 @@ package audit
 
 import (
 	"fmt"
-	"math"
 
-	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/dockerflags"
 	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/shell"
@@ -28,18 +26,11 @@ func (e evidence) podmanRemedy() Remedy {
 	return r
 }
 
-// observePodman returns the commands that observe a restart of the container, and then audit it.
+// observePodman returns the commands that observe a new container, and then audit it. The user makes the new container.
 func (e evidence) observePodman() []string {
-	name := e.container.Name
-	start, stop := "restart", "restart"
-	if !e.container.Running {
-		start, stop = "start", "stop"
-	}
-	podman := func(command string) string { return shell.Line([]string{container.Podman, command, name}) }
-	file := shell.Quote("./" + name + ".json")
-	script := fmt.Sprintf("%s && sleep %d && %s", podman(start), int(math.Ceil(e.thresholds.Observed.Seconds())), podman(stop))
+	name, file := shell.Quote(e.container.Name), shell.Quote("./"+e.container.Name+".json")
 	return []string{
-		fmt.Sprintf("capmon profile --save=%s --all-containers --container=%s -- sh -c %s", file, shell.Quote(name), shell.Quote(script)),
-		fmt.Sprintf("capmon audit --profile=%s %s", file, shell.Quote(name)),
+		fmt.Sprintf("capmon profile --for=%s --save=%s --container=%s # while it records, replace the container with a new one", e.thresholds.Observed, file, name),
+		fmt.Sprintf("capmon audit --profile=%s %s", file, name),
 	}
 }

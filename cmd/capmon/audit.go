@@ -38,6 +38,7 @@ type auditFlags struct {
 	duration   forFlag
 	thresholds audit.Thresholds
 	overview   overviewFlags
+	engine     engineFlag
 }
 
 func newAudit(logging *logging) *cobra.Command {
@@ -79,6 +80,7 @@ The exit code is 1 if a container fails.`,
 	flags := cmd.Flags()
 	registerOutput(flags, &a.format, append(audit.Formats(), htmlFormat)...)
 	a.overview.register(flags)
+	a.engine.register(flags)
 	flags.StringArrayVar(&a.files, "profile", nil, "read what the containers use from the profile in this `FILE`; may be repeated")
 	registerDB(flags, &a.input.db)
 	registerWaivers(flags, &a.waivers)
@@ -120,24 +122,28 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
-	docker, err := container.NewDocker(cmd.Context())
+	log, err := a.logging.logger()
 	if err != nil {
 		return err
 	}
-	defer docker.Close()
-	subjects, _, err := audit.Collect(cmd.Context(), docker, names) // to report errors before the observation
+	engine, err := a.engine.connect(cmd.Context(), true, log)
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	subjects, _, err := audit.Collect(cmd.Context(), engine, names) // to report errors before the observation
 	if err != nil {
 		return a.withRemedy(err)
 	}
 	if a.duration > 0 {
 		audited := func(run profile.Run) bool { return len(names) == 0 || audit.Has(subjects, run.Container.ID) }
-		observed, err := a.observe(cmd, docker, audited)
+		observed, err := a.observe(cmd, engine, audited)
 		if err != nil {
 			return err
 		}
 		profiles = append(profiles, observed)
 	}
-	return a.print(cmd, docker, names, profiles, waivers)
+	return a.print(cmd, engine, names, profiles, waivers)
 }
 
 // load reads the saved profiles and the database.
@@ -173,7 +179,7 @@ func (a *auditFlags) withRemedy(err error) error {
 }
 
 // observe profiles the running containers, as capmon profile does. The progress shows the audited ones.
-func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker, audited func(profile.Run) bool) (profile.Profile, error) {
+func (a *auditFlags) observe(cmd *cobra.Command, engine engine, audited func(profile.Run) bool) (profile.Profile, error) {
 	log, err := a.logging.logger()
 	if err != nil {
 		return profile.Profile{}, err
@@ -185,7 +191,7 @@ func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker, audit
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
 	}
 	uncanceled := context.WithoutCancel(cmd.Context())
-	observer, err := observe.Start(uncanceled, observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Version: versionNumber(), Log: log})
+	observer, err := observe.Start(uncanceled, observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: engine, Version: versionNumber(), Log: log})
 	if err != nil {
 		return profile.Profile{}, withRemedy(err)
 	}
@@ -219,15 +225,15 @@ func (a *auditFlags) recorder() audit.Recorder {
 }
 
 // print audits the containers and prints the result.
-func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names []string, profiles []profile.Profile, waivers *waiver.File) error {
+func (a *auditFlags) print(cmd *cobra.Command, engine engine, names []string, profiles []profile.Profile, waivers *waiver.File) error {
 	ctx := context.WithoutCancel(cmd.Context()) // Ctrl-C ends the observation, not the report
-	subjects, all, err := audit.Collect(ctx, docker, names)
+	subjects, all, err := audit.Collect(ctx, engine, names)
 	if err != nil {
 		return a.withRemedy(err)
 	}
 	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Recorder: a.recorder(), Waivers: waivers, Last: capability.CheckpointRestore, Time: time.Now()}
 	options.Evidence = newEvidence(a.scope(names, len(subjects), a.readsDB(cmd)))
-	options.Evidence.Audited = auditedEngine(ctx, docker)
+	options.Evidence.Audited = auditedEngine(ctx, engine)
 	if last, err := kernel.LastCapability(); err == nil { // otherwise capmon does not run on Linux, but the containers do
 		options.Last = capability.Capability(last)
 	}

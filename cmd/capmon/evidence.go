@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -103,7 +104,7 @@ func auditedEngine(ctx context.Context, engine container.Engine) *profile.Audite
 	if err != nil {
 		return &profile.AuditedEngine{} // the evidence says that they are unknown
 	}
-	return &profile.AuditedEngine{Host: version.Host, Engine: engine.Name() + " " + version.Engine}
+	return &profile.AuditedEngine{Host: version.Host, Engine: cmp.Or(version.Title, engine.Name()+" "+version.Engine)}
 }
 
 // verifyScope describes the container that verify ran, and where its list is from.

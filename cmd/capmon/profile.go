@@ -35,6 +35,7 @@ type profileFlags struct {
 	labels        []string
 	keep          labelFlags
 	allContainers bool
+	engine        engineFlag
 }
 
 func newProfile(logging *logging) *cobra.Command {
@@ -77,6 +78,7 @@ containers.`,
 	flags.StringVar(&p.save, "save", "", "write the profile to this `FILE`")
 	registerFilter(flags, &p.names, &p.images, &p.labels)
 	p.keep.register(flags)
+	p.engine.register(flags)
 	flags.BoolVar(&p.allContainers, "all-containers", false, "with a COMMAND, also profile the containers that others start while it runs")
 	registerReadyFile(flags, &p.readyFile)
 	_ = flags.MarkHidden("walk")
@@ -217,22 +219,6 @@ func connect(ctx context.Context, required bool, log *zap.Logger) (*container.Do
 	}
 	log.Warn("cannot reach Docker; until Docker answers, capmon knows only the IDs of Docker's containers, and reads their grants from the kernel", zap.Error(err))
 	return docker, nil
-}
-
-// connectAny is like [connect], but connects to containerd if Docker does not answer and containerd does.
-func connectAny(ctx context.Context, required bool, log *zap.Logger) (container.Engine, error) {
-	docker, err := connect(ctx, true, zap.NewNop())
-	var unreachable *container.UnreachableError
-	if err == nil || !errors.As(err, &unreachable) {
-		return docker, err
-	}
-	if containerd, err := container.ChooseContainerd(container.ContainerdOptions{}); err == nil {
-		if err = containerd.Ping(ctx); err == nil {
-			return containerd, nil
-		}
-		log.Debug("containerd does not answer", zap.Error(errors.Join(err, containerd.Close())))
-	}
-	return connect(ctx, required, log)
 }
 
 // withRemedy adds a remedy to an error of the monitor. capmon has already verified its rights, so a permission error

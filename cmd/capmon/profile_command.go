@@ -25,6 +25,8 @@ func (p *profileFlags) profileCommand(cmd *cobra.Command, names, command []strin
 		return errors.New("no command after --: give a command, such as capmon profile -- docker run IMAGE")
 	case len(names) > 0:
 		return fmt.Errorf("%s: name running containers or a command, not both; to select containers that the command starts, use --container PATTERN", strings.Join(names, " "))
+	case p.engine.value != allEngines:
+		return fmt.Errorf("--engine=%s is for running containers: leave it out, because capmon profiles a command through the engine that DOCKER_HOST or the docker context names", p.engine.value)
 	case p.duration != 0:
 		return errors.New("--for is for running containers: leave it out, because capmon profiles a command until it ends")
 	}

@@ -23,7 +23,7 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 		return err
 	}
 	ctx := cmd.Context()
-	engine, err := connectAny(ctx, len(names) > 0, log)
+	engine, err := p.engine.connect(ctx, len(names) > 0, log)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ type serveFlags struct {
 	rules            string
 	config           string
 	keep             labelFlags
+	engine           engineFlag
 	database, pins   string
 	recording        recordingFlags
 	every            time.Duration
@@ -88,6 +89,7 @@ as they happen, metrics for Prometheus, health and reports.`,
 	flags.StringVar(&s.tokenFile, "token-file", "", "`FILE` with the token that requests over TCP must contain")
 	flags.StringVar(&s.rules, "rules", "", "YAML `FILE` with the rules and sinks for alerts; builtin: the built-in rules; reloaded on SIGHUP (default: none)")
 	s.keep.register(flags)
+	s.engine.register(flags)
 	flags.BoolVar(&s.pprof, "pprof", false, "also serve Go's profiler below /debug/pprof/")
 	s.recording.register(flags)
 	flags.BoolVar(&s.uninstall, "uninstall", false, "end the pinned recording and remove it from the kernel; keep the database")
@@ -150,17 +152,17 @@ func (s *serveFlags) run(cmd *cobra.Command, _ []string) error {
 	}
 	defer s.close(listeners)
 	ctx := cmd.Context()
-	docker, err := connect(ctx, false, log)
+	engine, err := s.engine.connect(ctx, false, log)
 	if err != nil {
 		return err
 	}
-	defer docker.Close()
+	defer engine.Close()
 	alive, err := watchdog(s.every)
 	if err != nil {
 		return err
 	}
 	options := daemon.Options{
-		Observe:  observe.Options{Monitor: s.recording.monitor, Engine: docker, KeptLabels: s.keep.labels, Version: versionNumber()},
+		Observe:  observe.Options{Monitor: s.recording.monitor, Engine: engine, KeptLabels: s.keep.labels, Version: versionNumber()},
 		Database: s.database, Fallback: daemon.FallbackPath(runtimeDirectory, s.database), Retention: retention, Every: s.every, Alive: alive, Log: log,
 	}
 	options.Alerts = daemon.NewAlertQueue(log)

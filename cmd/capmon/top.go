@@ -34,6 +34,7 @@ type topFlags struct {
 
 	socket      string
 	record      bool
+	engine      engineFlag
 	plain, once bool
 	filter      string
 	sort        choiceFlag
@@ -73,6 +74,7 @@ containers, and then a line for each change.`,
 	flags.Var(&t.sort, "sort", "`ORDER` of the containers: "+t.sort.list())
 	flags.DurationVar(&t.interval, "interval", top.DefaultInterval, "`DURATION` between two updates, at least 1s")
 	t.recording.register(flags)
+	t.engine.register(flags)
 	registerReadyFile(flags, &t.readyFile)
 	return cmd
 }
@@ -174,18 +176,18 @@ func (t *topFlags) startRecording(cmd *cobra.Command, lines *screenLog) (*top.Re
 	if err := doctor.Check(); err != nil {
 		return nil, nil, err
 	}
-	docker, err := connect(cmd.Context(), false, log)
+	engine, err := t.engine.connect(cmd.Context(), false, log)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, finding := range doctor.VisibilityWarnings() {
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
 	}
-	recording, err := top.Record(cmd.Context(), observe.Options{Monitor: t.recording.monitor, Engine: docker, Log: log})
+	recording, err := top.Record(cmd.Context(), observe.Options{Monitor: t.recording.monitor, Engine: engine, Log: log})
 	if err != nil {
-		return nil, nil, errors.Join(withRemedy(err), docker.Close())
+		return nil, nil, errors.Join(withRemedy(err), engine.Close())
 	}
-	return recording, func() error { return errors.Join(recording.Close(), docker.Close()) }, nil
+	return recording, func() error { return errors.Join(recording.Close(), engine.Close()) }, nil
 }
 
 // screenLog holds the lines of the log back while the screen is shown, because they would overwrite it. The screen

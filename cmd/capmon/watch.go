@@ -41,6 +41,7 @@ type watchFlags struct {
 	capabilities          []string
 	names, images, labels []string
 	keep                  labelFlags
+	engine                engineFlag
 	readyFile             string
 	rules                 string
 	every                 bool
@@ -84,6 +85,7 @@ records all containers, including containers that start later.`,
 	w.recording.register(flags)
 	registerFilter(flags, &w.names, &w.images, &w.labels)
 	w.keep.register(flags)
+	w.engine.register(flags)
 	flags.StringVar(&w.rules, "rules", "", "print the alerts of the rules in this YAML `FILE` instead of uses; builtin: the built-in rules")
 	registerReadyFile(flags, &w.readyFile)
 	return cmd
@@ -149,18 +151,18 @@ func (w *watchFlags) run(cmd *cobra.Command, names []string) error {
 		show = alerting.handle
 		alerting.start(ctx)
 	}
-	docker, err := connect(ctx, len(names) > 0, log)
+	engine, err := w.engine.connect(ctx, len(names) > 0, log)
 	if err != nil {
 		return err
 	}
-	defer docker.Close()
+	defer engine.Close()
 	if len(names) > 0 {
-		if w.selection.IDs, err = resolve(ctx, docker, names); err != nil {
+		if w.selection.IDs, err = resolve(ctx, engine, names); err != nil {
 			return err
 		}
 	}
 	if len(names) == 0 {
-		warnIfNoneSelected(ctx, cmd, docker, w.selection.Filter, store.Selection{Containers: w.names, Images: w.images, Labels: w.labels})
+		warnIfNoneSelected(ctx, cmd, engine, w.selection.Filter, store.Selection{Containers: w.names, Images: w.images, Labels: w.labels})
 	}
 	for _, finding := range doctor.VisibilityWarnings() {
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
@@ -168,7 +170,7 @@ func (w *watchFlags) run(cmd *cobra.Command, names []string) error {
 	watcher := usewatch.New(usewatch.Options{
 		Selection: w.selection, Outcomes: w.recording.monitor.Outcomes, Log: log, Show: show,
 	})
-	options := observe.Options{Monitor: w.recording.monitor, Engine: docker, KeptLabels: w.keep.labels, Log: log, Consumer: watcher}
+	options := observe.Options{Monitor: w.recording.monitor, Engine: engine, KeptLabels: w.keep.labels, Log: log, Consumer: watcher}
 	if w.every {
 		options.ChangesInterval = w.interval
 	}

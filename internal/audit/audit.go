@@ -63,6 +63,9 @@ type ContainerResult struct {
 	Name    string `json:"name"`
 	Image   string `json:"image"`
 	ImageID string `json:"imageID"`
+	// Engine is the engine of the container, such as podman; empty for Docker. Pod is the ID of its pod.
+	Engine  string `json:"engine,omitempty"`
+	Pod     string `json:"pod,omitempty"`
 	Running bool   `json:"running"`
 	User    string `json:"user,omitempty"`
 	// Service is the swarm service that the container is a task of; empty if it is not a task. Compose is the service
@@ -258,7 +261,7 @@ func recordingKeys(c profile.Container) [][3]string {
 func judge(subject Subject, s *profile.Summary, waivers *waiver.Matching, o Options) *ContainerResult {
 	info, own := subject.Info, ownLabels(subject.Info.Labels, subject.Settings)
 	c := &ContainerResult{
-		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Running: info.Running, User: info.User,
+		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Engine: info.Engine, Pod: info.Pod, Running: info.Running, User: info.User,
 		Service: serviceOf(info.Labels, own), Compose: composeOf(info.Labels, own), labels: info.Labels, Grants: grantsOf(info, o.Last), Summary: s,
 	}
 	e := evidence{container: c, summary: s, static: o.Profile == nil, thresholds: o.Thresholds}

@@ -16,7 +16,7 @@ type Engine interface {
 }
 
 // Collect reads the settings of the containers in wanted, by ID or name, from the engine; of all containers, running or
-// not, if wanted is empty. names maps the IDs of all containers to their names. Collect returns [container.ErrNotFound]
+// not, except the sandboxes of pods, if wanted is empty. names maps the IDs of all containers to their names. Collect returns [container.ErrNotFound]
 // if a container in wanted does not exist.
 func Collect(ctx context.Context, engine Engine, wanted []string) (subjects []Subject, names map[string]string, err error) {
 	all, err := engine.List(ctx, true)
@@ -38,6 +38,7 @@ func Collect(ctx context.Context, engine Engine, wanted []string) (subjects []Su
 		case errors.Is(err, container.ErrNotFound) && len(wanted) == 0: // removed since List
 		case err != nil:
 			return nil, nil, err
+		case subject.Info.Sandbox && len(wanted) == 0: // it runs no workload
 		case !seen[subject.Info.ID]:
 			seen[subject.Info.ID] = true
 			subjects = append(subjects, subject)

@@ -65,6 +65,9 @@ func (e evidence) standalone() bool { return e.container.Service == "" && e.cont
 
 // remedy returns how to fix the container.
 func (e evidence) remedy(recreations recreations) Remedy {
+	if e.container.Engine == container.Podman {
+		return e.podmanRemedy()
+	}
 	var r Remedy
 	if !e.observed() || len(e.doubts()) > 0 {
 		r.Observe, r.NewStart = e.observe(recreations.unchanged), len(e.gaps()) > 0

@@ -3,6 +3,7 @@
 package container
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/capmon/capmon/capability"
@@ -61,8 +62,11 @@ type Info struct {
 	// Cgroup is the path of the container's cgroup, if the engine reports it: the name of the cgroup may not have the
 	// ID.
 	Cgroup string
-	// Granted are the capabilities in the OCI bundle. It is nil if they result from CapAdd, CapDrop and Privileged.
+	// Granted are the capabilities in the OCI bundle. It is nil if they result from CapAdd, CapDrop and Privileged, as
+	// Docker defines them.
 	Granted *capability.Set
+	// OCIConfigPath is the config.json of the OCI bundle, if the engine reports it.
+	OCIConfigPath string
 
 	// Unconfirmed is the cgroup of a container that no engine confirms. The ID of such a container begins with
 	// [containerid.UnknownPrefix]. It is empty for other containers.
@@ -82,10 +86,12 @@ func (i Info) Grants(last capability.Capability) (capability.Set, error) {
 	return capability.Granted(i.CapAdd, i.CapDrop, i.Privileged, last)
 }
 
-// WithBundle returns what the engine reports about a container, with what only its OCI bundle has. The engine may be
-// Podman behind Docker's API. Then CapAdd and CapDrop do not mean what they mean for Docker.
+// WithBundle returns what the engine reports about a container, with what its OCI bundle has.
 func (i Info) WithBundle(bundle Info) Info {
-	i.Engine, i.Pod, i.Sandbox, i.Granted = bundle.Engine, bundle.Pod, bundle.Sandbox, bundle.Granted
+	i.Engine, i.Pod, i.Sandbox, i.Granted = bundle.Engine, cmp.Or(bundle.Pod, i.Pod), i.Sandbox || bundle.Sandbox, bundle.Granted
+	if i.Seccomp == nil {
+		i.Seccomp = bundle.Seccomp
+	}
 	return i
 }
 

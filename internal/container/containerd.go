@@ -153,6 +153,11 @@ func (c *Containerd) Version(ctx context.Context) (Version, error) {
 	return Version{Engine: strings.TrimPrefix(answer.GetVersion(), "v"), Kernel: release}, nil
 }
 
+// Settings returns an error: containerd does not have the settings that an audit reads.
+func (c *Containerd) Settings(context.Context, string) (Settings, error) {
+	return Settings{}, errors.New("capmon does not audit containers of containerd")
+}
+
 // failed describes an error of a request.
 func (c *Containerd) failed(request string, err error) error {
 	return fmt.Errorf("%s from containerd at %s: %w", request, c.address, &containerdError{err})

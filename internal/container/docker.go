@@ -28,13 +28,15 @@ import (
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
-// Docker is the Docker engine that the docker command uses. It implements [Engine].
+// Docker is an engine with Docker's API: Docker, or Podman's service. It implements [Engine].
 type Docker struct {
 	client   client.APIClient
 	endpoint string
 
 	mu      sync.Mutex
-	seccomp *seccomp.Profile // the default profile of the engine; nil until it is read
+	seccomp *seccomp.Profile // the default profile of Docker; nil until it is read
+	podman  *bool            // whether the engine is Podman; nil until it is known
+	guess   string           // the name of the engine until it is known; empty for Docker
 
 	stores imageStores
 }
@@ -126,8 +128,15 @@ func requestVersion(ctx context.Context, api client.APIClient) error {
 	return err
 }
 
-// Name implements [Engine].
-func (d *Docker) Name() string { return "docker" }
+// Name implements [Engine]. For an engine that has not answered yet, the address decides.
+func (d *Docker) Name() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.podman != nil && *d.podman || d.podman == nil && d.guess == Podman {
+		return Podman
+	}
+	return "docker"
+}
 
 // Endpoint returns the address of the engine, such as unix:///var/run/docker.sock or ssh://host.
 func (d *Docker) Endpoint() string { return d.endpoint }
@@ -153,6 +162,9 @@ func (d *Docker) Version(ctx context.Context) (Version, error) {
 	if err != nil {
 		return Version{}, fmt.Errorf("requesting Docker's version: %w", err)
 	}
+	if _, err := d.isPodman(ctx); err != nil { // for Name
+		return Version{}, err
+	}
 	info, err := d.client.Info(ctx)
 	if err != nil {
 		return Version{}, fmt.Errorf("requesting information about Docker's host: %w", err)
@@ -176,9 +188,14 @@ func (d *Docker) List(ctx context.Context, all bool) ([]Info, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing containers: %w", err)
 	}
+	podman, err := d.isPodman(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var infos []Info
 	for _, c := range list {
 		infos = append(infos, Info{
+			Engine:      engineOf(podman),
 			ID:          c.ID,
 			Name:        ownName(c.Names),
 			Image:       familiar(c.Image, c.ImageID),
@@ -192,6 +209,14 @@ func (d *Docker) List(ctx context.Context, all bool) ([]Info, error) {
 		})
 	}
 	return infos, nil
+}
+
+// engineOf returns the Engine of an [Info].
+func engineOf(podman bool) string {
+	if podman {
+		return Podman
+	}
+	return ""
 }
 
 // running reports whether a container in this state is running, as State.Running does. Paused containers and containers
@@ -222,23 +247,36 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 	if c.ContainerJSONBase == nil || c.Config == nil || c.HostConfig == nil || c.State == nil {
 		return Info{}, fmt.Errorf("inspecting container %s: the engine's answer is incomplete", id)
 	}
-	profile, err := d.seccompOf(ctx, c.HostConfig.SecurityOpt)
+	podman, err := d.isPodman(ctx)
 	if err != nil {
-		profile = nil // the engine has accepted it, but this version of capmon cannot read it
+		return Info{}, err
 	}
+	info := infoOf(c)
+	info.Layers = d.layersOf(ctx, c.ID, c.GraphDriver)
+	if podman {
+		info.Seccomp = podmanSeccomp(info.SecurityOpt)
+		return d.withLibpod(ctx, info)
+	}
+	info.ImageDigest = d.imageDigest(ctx, c.Config.Image, c.Image)
+	if info.Seccomp, err = d.seccompOf(ctx, c.HostConfig.SecurityOpt); err != nil {
+		info.Seccomp = nil // the engine has accepted it, but this version of capmon cannot read it
+	}
+	return info, nil
+}
+
+// infoOf returns what the answer to an inspection contains.
+func infoOf(c container.InspectResponse) Info {
 	return Info{
 		ID:           c.ID,
 		Name:         strings.TrimPrefix(c.Name, "/"),
 		Image:        familiar(c.Config.Image, c.Image),
 		ImageID:      c.Image,
-		ImageDigest:  d.imageDigest(ctx, c.Config.Image, c.Image),
 		Labels:       c.Config.Labels,
 		User:         c.Config.User,
 		Privileged:   c.HostConfig.Privileged,
 		CapAdd:       c.HostConfig.CapAdd,
 		CapDrop:      c.HostConfig.CapDrop,
 		SecurityOpt:  c.HostConfig.SecurityOpt,
-		Seccomp:      profile,
 		PidMode:      string(c.HostConfig.PidMode),
 		NetworkMode:  string(c.HostConfig.NetworkMode),
 		UsernsMode:   string(c.HostConfig.UsernsMode),
@@ -251,10 +289,9 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 		StartedAt:    parseTime(c.State.StartedAt),
 		FinishedAt:   parseTime(c.State.FinishedAt),
 		ExitCode:     c.State.ExitCode,
-		Layers:       d.layersOf(ctx, c.ID, c.GraphDriver),
 		Mounts:       mounts(c),
 		Inspected:    true,
-	}, nil
+	}
 }
 
 // mounts returns the mounts that the user has configured, without the mounts that Docker makes in every container.
@@ -325,8 +362,21 @@ func (d *Docker) Events(ctx context.Context, since time.Time) (<-chan Event, <-c
 // Past implements [Engine].
 func (d *Docker) Past(ctx context.Context, since, until time.Time) ([]Event, error) {
 	var past []Event
-	err := d.events(ctx, events.ListOptions{Since: timestamp(since), Until: timestamp(until)}, func(event Event) {
-		past = append(past, event)
+	podman, err := d.isPodman(ctx)
+	if err != nil {
+		return nil, err
+	}
+	end := until
+	if podman {
+		end = time.Now().Add(podmanDelay)
+	}
+	err = d.events(ctx, events.ListOptions{Since: timestamp(since), Until: timestamp(end)}, func(event Event) {
+		if podman && len(past) >= maxPastOfPodman {
+			past = past[1:]
+		}
+		if !event.Time.After(until) {
+			past = append(past, event)
+		}
 	})
 	if !errors.Is(err, io.EOF) {
 		return past, fmt.Errorf("reading Docker's past events: %w", err)
@@ -339,6 +389,10 @@ func timestamp(t time.Time) string { return fmt.Sprintf("%d.%09d", t.Unix(), t.N
 
 // events calls handle for the events of containers until the stream ends, which is io.EOF, or until ctx ends.
 func (d *Docker) events(ctx context.Context, options events.ListOptions, handle func(Event)) error {
+	podman, err := d.isPodman(ctx)
+	if err != nil {
+		return err
+	}
 	options.Filters = filters.NewArgs(filters.Arg("type", string(events.ContainerEventType)))
 	messages, errs := d.client.Events(ctx, options)
 	for {
@@ -346,7 +400,7 @@ func (d *Docker) events(ctx context.Context, options events.ListOptions, handle 
 		case err := <-errs:
 			return err
 		case message := <-messages:
-			if event, ok := eventOf(message); ok {
+			if event, ok := eventOf(message, podman); ok {
 				handle(event)
 			}
 		}
@@ -362,7 +416,7 @@ func stops(signal string) bool {
 
 // eventOf converts a message. It separates the labels from the attributes that the engine adds to them. It returns
 // false for types of events that capmon does not use.
-func eventOf(message events.Message) (Event, bool) {
+func eventOf(message events.Message, podman bool) (Event, bool) {
 	event := Event{
 		Type:   EventType(message.Action),
 		ID:     message.Actor.ID,
@@ -370,17 +424,23 @@ func eventOf(message events.Message) (Event, bool) {
 		Time:   time.Unix(0, message.TimeNano),
 	}
 	var added []string
+	if podman {
+		event.Engine, added = Podman, podmanAttributes()
+		if event.Type == podmanRemoved {
+			event.Type = Removed
+		}
+	}
 	switch event.Type {
 	case Created, Started, Removed:
 	case Died:
-		added = []string{"exitCode", "execDuration"}
+		added = append(added, "exitCode", "execDuration")
 		if status, err := strconv.Atoi(message.Actor.Attributes["exitCode"]); err == nil {
 			event.ExitStatus = &status
 		}
 	case Renamed:
-		added = []string{"oldName"}
+		added = append(added, "oldName")
 	case Killed:
-		added = []string{"signal"}
+		added = append(added, "signal")
 		event.Stops = stops(message.Actor.Attributes["signal"])
 	default:
 		return Event{}, false

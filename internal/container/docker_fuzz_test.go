@@ -22,7 +22,7 @@ func answering(t *testing.T, status int, body []byte) *Docker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Docker{client: api}
+	return &Docker{client: api, podman: new(bool)}
 }
 
 type answer struct {

@@ -34,6 +34,7 @@ type Engine interface {
 // Version is the version of an engine, with facts about its host.
 type Version struct {
 	Engine, API string // 28.5.2, 1.51
+	Title       string // names and versions of several engines; empty for one
 	Host        string // name of the host
 	OS          string // operating system of the host, such as Debian GNU/Linux 12 (bookworm)
 	// Kernel is the release of the kernel that the containers run on. If it differs from this machine's, capmon cannot
@@ -63,6 +64,7 @@ type Event struct {
 	Type            EventType
 	ID, Name, Image string
 	Labels          map[string]string
+	Engine          string // as in [Info]
 	Time            time.Time
 	// Pid is the PID of the first process, for Started. It is 0 if the engine does not report it.
 	Pid int

@@ -174,6 +174,8 @@ func (o *Observer) addBundle(cgroup uint64, b bundle.Bundle, pid int) {
 	o.bundleData.read[cgroup] = id
 	if known := o.fromEngine.infos[id]; known.Inspected && !known.BundleOnly { // by the engine, which knows more
 		info = known.WithBundle(info)
+	} else {
+		info.Labels = known.Labels // from an event of the engine
 	}
 	o.fromEngine.infos[id] = info
 	o.recordIfNew(info)

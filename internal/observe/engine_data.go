@@ -49,6 +49,15 @@ func newEngineData() engineData {
 	}
 }
 
+// procOf returns the directory in /proc whose root shows the layers of a container. Podman has no process that always
+// runs.
+func (e *engineData) procOf(info container.Info) string {
+	if info.Engine == container.Podman {
+		return kernel.ProcDirectory(0)
+	}
+	return e.engineProc
+}
+
 // forget removes everything about a container.
 func (e *engineData) forget(id string) {
 	delete(e.infos, id)
@@ -136,7 +145,7 @@ func (o *Observer) handleEngineEvent(event container.Event) {
 	o.fromEngine.recordStop(event)
 	// Any event can be the first one of a container: the event of its creation may be lost.
 	if _, known := o.fromEngine.infos[event.ID]; !known && event.Name != "" {
-		o.fromEngine.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
+		o.fromEngine.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels, Engine: event.Engine}
 		o.fromEngine.notify()
 	}
 }

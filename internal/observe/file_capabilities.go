@@ -17,7 +17,7 @@ func (o *Observer) readFileCapabilities(ctx context.Context, id string, cgroup u
 	program := profile.ProgramOf(cgroup, execution)
 	o.mu.Lock()
 	_, known := o.files.capabilities[program]
-	layers, engineProc := o.fromEngine.infos[id].Layers, o.fromEngine.engineProc
+	layers, engineProc := o.fromEngine.infos[id].Layers, o.fromEngine.procOf(o.fromEngine.infos[id])
 	o.mu.Unlock()
 	if known {
 		return

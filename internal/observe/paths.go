@@ -24,7 +24,8 @@ func (o *Observer) resolvePath(ctx context.Context, id string, cgroup uint64, us
 	named := profile.PathQueryOf(cgroup, use)
 	o.mu.Lock()
 	known := o.files.paths.walks[named].File != nil || o.files.paths.full(cgroup)
-	info, engineProc := o.fromEngine.infos[id], o.fromEngine.engineProc
+	info := o.fromEngine.infos[id]
+	engineProc := o.fromEngine.procOf(info)
 	processes := []int{int(use.PID), o.files.firstProcesses[cgroup], info.Pid}
 	o.mu.Unlock()
 	if known || use.Naming != monitor.ByPath && use.Failed == nil || !use.Base.Known() || use.Cut || use.Base.Cut {

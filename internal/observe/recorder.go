@@ -59,7 +59,7 @@ func (o *Observer) describeEngine(ctx context.Context) {
 	defer o.mu.Unlock()
 	o.recorder.described = true
 	if version.Kernel == o.observation.Kernel {
-		o.recorder.Engine = o.engine.Name() + " " + version.Engine
+		o.recorder.Engine = cmp.Or(version.Title, o.engine.Name()+" "+version.Engine)
 		o.recorder.Host = cmp.Or(version.Host, o.recorder.Host)
 	}
 }

@@ -132,7 +132,7 @@ type Container struct {
 	User   string            `json:"user,omitempty"`
 	// NetworkMode is the engine's name for the network: host, none, bridge, container:ID, ….
 	NetworkMode string `json:"networkMode,omitempty"`
-	// Engine is the engine of the container, such as podman, if it is not the engine of the observation. capmon then
+	// Engine is the engine of the container, such as podman. It is empty for Docker. Without a socket of Podman, capmon
 	// knows the container from its OCI bundle, which has no labels.
 	Engine string `json:"engine,omitempty"`
 	// Pod is the ID of the pod that the container is part of: Podman's ID, or otherwise the ID of the pod's sandbox.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/api/services/containers/v1"
@@ -22,6 +23,7 @@ import (
 	"github.com/containerd/containerd/api/types/task"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
@@ -47,12 +49,19 @@ const (
 	maxKnownImages = 4096
 )
 
+// containerdBackoff are the delays before the next connection to a containerd that could not be reached. A containerd
+// that answers again must not wait.
+var containerdBackoff = backoff.Config{BaseDelay: memberRetry / 2, Multiplier: 1.5, MaxDelay: memberRetry}
+
 // Containerd is a containerd with the containers of all its namespaces. It implements [Engine].
 type Containerd struct {
 	address    string // path of the socket
 	connection *grpc.ClientConn
-	skipDocker bool
 	clock      kernel.Clock
+	// skipDocker reports whether to leave out the containers of Docker, because Docker itself reports more about them.
+	// nil means no.
+	skipDocker func() bool
+	idle       atomic.Bool // at the last request, there was no namespace but those left out
 
 	mu     sync.Mutex
 	images map[string]imageData // by container ID
@@ -70,8 +79,8 @@ type ContainerdOptions struct {
 	// Address is the path of the socket. "" means CONTAINERD_ADDRESS, or otherwise the first well-known socket that
 	// exists.
 	Address string
-	// SkipDocker leaves out the containers of Docker, for callers that ask Docker about them.
-	SkipDocker bool
+	// WithoutDocker leaves out the containers of Docker. [NewEngines] leaves them out if Docker answers.
+	WithoutDocker bool
 }
 
 // containerdSockets are the well-known paths of containerd's socket: of most distributions, of k3s and RKE2, and of
@@ -102,9 +111,12 @@ func ContainerdAddress() string {
 // ChooseContainerd returns the containerd at an address. It need not answer. The error is [ErrNoContainerd] if there is
 // no address.
 func ChooseContainerd(options ContainerdOptions) (*Containerd, error) {
-	c := &Containerd{address: cmp.Or(options.Address, ContainerdAddress()), skipDocker: options.SkipDocker, images: make(map[string]imageData)}
+	c := &Containerd{address: cmp.Or(options.Address, ContainerdAddress()), images: make(map[string]imageData)}
 	if c.address == "" {
 		return nil, ErrNoContainerd
+	}
+	if options.WithoutDocker {
+		c.skipDocker = func() bool { return true }
 	}
 	var err error
 	if c.clock, err = kernel.NewClock(); err != nil {
@@ -113,20 +125,31 @@ func ChooseContainerd(options ContainerdOptions) (*Containerd, error) {
 	c.connection, err = grpc.NewClient("passthrough:///containerd",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxContainerdMessage)),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			var dialer net.Dialer
-			return dialer.DialContext(ctx, "unix", c.address)
-		}))
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: containerdBackoff, MinConnectTimeout: containerdTimeout}),
+		grpc.WithContextDialer(c.dial))
 	if err != nil {
 		return nil, fmt.Errorf("creating a client for containerd at %s: %w", c.address, err)
 	}
 	return c, nil
 }
 
-// Ping checks whether containerd answers.
-func (c *Containerd) Ping(ctx context.Context) error {
-	_, err := c.Version(ctx)
-	return err
+// Alive implements [Member].
+func (c *Containerd) Alive(ctx context.Context) error {
+	_, err := c.namespaces(ctx)
+	if status.Code(err) != codes.Unavailable {
+		return err
+	}
+	connection, dialErr := c.dial(ctx, "")
+	if dialErr != nil { // it has a cause, unlike the error of gRPC
+		return dialErr
+	}
+	return errors.Join(err, connection.Close())
+}
+
+// dial connects to the socket.
+func (c *Containerd) dial(ctx context.Context, _ string) (net.Conn, error) {
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, "unix", c.address)
 }
 
 // Name implements [Engine].
@@ -153,11 +176,6 @@ func (c *Containerd) Version(ctx context.Context) (Version, error) {
 	return Version{Engine: strings.TrimPrefix(answer.GetVersion(), "v"), Kernel: release}, nil
 }
 
-// Settings returns an error: containerd does not have the settings that an audit reads.
-func (c *Containerd) Settings(context.Context, string) (Settings, error) {
-	return Settings{}, errors.New("capmon does not audit containers of containerd")
-}
-
 // failed describes an error of a request.
 func (c *Containerd) failed(request string, err error) error {
 	return fmt.Errorf("%s from containerd at %s: %w", request, c.address, &containerdError{err})
@@ -169,8 +187,14 @@ type containerdError struct{ err error }
 func (e *containerdError) Error() string { return status.Convert(e.err).Message() }
 func (e *containerdError) Unwrap() error { return e.err }
 
-// PID implements [Engine]. It reads from the socket which process listens.
-func (c *Containerd) PID() int { return listenerOf(c.address) }
+// PIDs implements [Engine]. It reads from the socket which process listens.
+func (c *Containerd) PIDs() map[string]int {
+	pids := pidsOf(bundle.Containerd, listenerOf(c.address))
+	if pid, known := pids[bundle.Containerd]; known && !c.skips(dockerNamespace) {
+		pids[""] = pid
+	}
+	return pids
+}
 
 // listenerOf returns the PID of the process that listens on a socket, or 0 if it is not known.
 func listenerOf(path string) int {
@@ -206,11 +230,13 @@ func (c *Containerd) namespaces(ctx context.Context) ([]string, error) {
 			names = append(names, namespace.GetName())
 		}
 	}
+	c.idle.Store(len(names) == 0)
 	return names, nil
 }
 
+// skips reports whether the containers of a namespace are left out.
 func (c *Containerd) skips(namespace string) bool {
-	return c.skipDocker && namespace == dockerNamespace
+	return namespace == dockerNamespace && c.skipDocker != nil && c.skipDocker()
 }
 
 // List implements [Engine].
@@ -270,7 +296,7 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 		Sandbox: one.GetLabels()["io.cri-containerd.kind"] == "sandbox",
 	}
 	if namespace == dockerNamespace {
-		info.Engine = bundle.Docker
+		info.Engine = "" // Docker
 	}
 	if created := one.GetCreatedAt(); created != nil {
 		info.CreatedAt = created.AsTime()

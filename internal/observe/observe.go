@@ -140,7 +140,7 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 		o.late = &lateChecks{monitor: m, log: o.log, passOn: o.handleLateChecks}
 	}
 	if o.engine != nil {
-		o.fromEngine.engineProc = kernel.ProcDirectory(o.engine.PID())
+		o.setEngineProcs(o.engine.PIDs())
 	} else {
 		o.inspections.runningInspected.send()
 	}

@@ -201,7 +201,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				o.inspectFile(ctx, event)
 			case event.ID != "":
 				o.recordNewCgroup(event)
-				o.readBundleInBackground(event.Cgroup, event.ID, int(event.PID))
+				o.readBundleInBackground(ctx, event.Cgroup, event.ID, int(event.PID))
 				if o.engine != nil {
 					o.inspectInBackground(ctx, event.ID)
 				}

@@ -26,8 +26,8 @@ type Subject struct {
 type Options struct {
 	// Profile contains the observations of the containers; nil for a static audit, which reads only the grants.
 	Profile *profile.Profile
-	// Last is the highest capability of the kernel that the containers run on. EngineBounding is the bounding set of the
-	// engine's process, which cannot grant more; nil if it is unknown.
+	// Last is the highest capability of the kernel that the containers run on. EngineBounding is the bounding set of
+	// the engine's process, which cannot grant more; nil if it is unknown.
 	Last           capability.Capability
 	EngineBounding *capability.Set
 	Thresholds     Thresholds
@@ -198,8 +198,8 @@ func (o observations) of(info container.Info) *profile.Summary {
 	return find(o.all, info)
 }
 
-// grantedByKernel returns what the kernel granted the container with this ID when it started. It is unknown if capmon did
-// not see the start: a process that runs already may have dropped some of its grants.
+// grantedByKernel returns what the kernel granted the container with this ID when it started. It is unknown if capmon
+// did not see the start: a process that runs already may have dropped some of its grants.
 func (o observations) grantedByKernel(id string) (set capability.Set, known bool) {
 	for _, run := range o.profile.Runs {
 		if c := run.Container; c.ID == id && c.Unconfirmed == "" && !run.Existed && run.Grants.Kernel != nil {
@@ -311,8 +311,8 @@ func judge(subject Subject, seen observations, waivers *waiver.Matching, o Optio
 }
 
 // grantsOf returns the grants that result from the settings. They are not more than what the engine's process has, and
-// not more than what capmon saw the kernel grant: an engine reports that a container is privileged although the host, or
-// the version of the engine, lacks some capabilities.
+// not more than what capmon saw the kernel grant: the host, or the version of the engine, may lack some capabilities
+// that the settings ask for.
 func grantsOf(info container.Info, seen observations, o Options) Grants {
 	g := Grants{Privileged: info.Privileged}
 	set, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, o.Last)

@@ -114,8 +114,8 @@ func (r Row) GrantedText() string {
 	return fmt.Sprint(r.Granted.Len())
 }
 
-// UsedText returns the number of used capabilities, and with a question mark how many of them the container may not need.
-// It returns - if capmon never observed the container.
+// UsedText returns the number of used capabilities, and with a question mark how many of them the container may not
+// need. It returns - if capmon never observed the container.
 func (r Row) UsedText() string {
 	if r.Runs == 0 {
 		return "-"

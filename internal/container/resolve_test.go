@@ -28,6 +28,7 @@ func TestResolve(t *testing.T) {
 		{ID: id("ff77"), Name: "both", Running: true, Engine: Podman},
 		{ID: id("ff88"), Name: "once"},
 		{ID: id("ff99"), Name: "once", Running: true, Engine: Podman},
+		{ID: id("bb00"), Name: "stopped-pod", Engine: Podman},
 		{ID: "default/db", Name: "ctr-db", Running: true, Engine: "containerd"},
 	}}
 	for _, test := range []struct {
@@ -50,6 +51,7 @@ func TestResolve(t *testing.T) {
 		{name: "the same name, but one runs", args: []string{"once"}, want: []string{"once"}},
 		{name: "ID of containerd", args: []string{"default/db"}, want: []string{"ctr-db"}},
 		{name: "stopped", args: []string{"old"}, error: `"old" is not running`},
+		{name: "stopped, of Podman", args: []string{"stopped-pod"}, error: "capmon profile --all-containers -- podman start -a stopped-pod"},
 		{name: "stopped, by ID", args: []string{"dd"}, error: `"dd" is not running`},
 		{name: "unknown", args: []string{"weby"}, error: `no running container "weby": the nearest are web, wed`},
 		{name: "prefix of a name", args: []string{"we"}, error: `the nearest are web, wed`},

@@ -116,6 +116,7 @@ func Order(one, other Row) int {
 	return cmp.Or(
 		-compareBool(one.Privileged && one.Grave(), other.Privileged && other.Grave()),
 		cmp.Compare(order[one.Status], order[other.Status]),
+		compareRisky(one.Unused, other.Unused), // even if it is not certain
 		compareUnused(one.CertainlyUnused(), other.CertainlyUnused()),
 		compareUnused(one.Unused, other.Unused),
 		CompareNames(one.Title, other.Title),
@@ -144,10 +145,17 @@ func Sorted[E any](elements []E, row func(E) Row) []E {
 // compareUnused compares two sets of unused capabilities: first the one that is worse to have.
 func compareUnused(one, other capability.Set) int {
 	return cmp.Or(
-		cmp.Compare(other.Intersect(capability.Risky()).Len(), one.Intersect(capability.Risky()).Len()),
-		cmp.Compare(riskiest(one), riskiest(other)),
+		compareRisky(one, other),
 		-compareBool(one.Has(capability.NetRaw), other.Has(capability.NetRaw)),
 		cmp.Compare(other.Len(), one.Len()),
+	)
+}
+
+// compareRisky compares the risky members of two sets: first the set that is worse to have.
+func compareRisky(one, other capability.Set) int {
+	return cmp.Or(
+		cmp.Compare(other.Intersect(capability.Risky()).Len(), one.Intersect(capability.Risky()).Len()),
+		cmp.Compare(riskiest(one), riskiest(other)),
 	)
 }
 

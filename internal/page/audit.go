@@ -50,6 +50,9 @@ func OfAudit(a audit.Audit, options Options) Page {
 		page.Notes = append(page.Notes, moreDenials)
 	}
 	page.matrix(all, subjects)
+	for i := range page.Advice {
+		page.Advice[i].Command = a.CommandFor(all.Rows[page.Advice[i].Row].Selector)
+	}
 	return page
 }
 

@@ -102,13 +102,17 @@ func (r Row) Why() string {
 	case !r.Certain() && r.Unused.Empty():
 		return "the observation is not sufficient"
 	case !r.Certain():
-		return fmt.Sprintf("capmon did not see %d of its %d capabilities in use, but the observation is not sufficient", r.Unused.Len(), r.Granted.Len())
+		return fmt.Sprintf("capmon did not see %d of its %d capabilities in use%s, but the observation is not sufficient", r.Unused.Len(), r.Granted.Len(), r.gravestText())
 	}
-	why := fmt.Sprintf("it does not use %d of its %d capabilities", r.Unused.Len(), r.Granted.Len())
-	if worst := Gravest(r.Unused.Intersect(capability.RiskyOrNetRaw())); len(worst) > 0 {
-		why += ", " + worst[0].String() + " among them"
+	return fmt.Sprintf("it does not use %d of its %d capabilities%s", r.Unused.Len(), r.Granted.Len(), r.gravestText())
+}
+
+// gravestText returns a clause with the gravest unused capability; "" if none is risky or NET_RAW.
+func (r Row) gravestText() string {
+	if gravest := Gravest(r.Unused.Intersect(capability.RiskyOrNetRaw())); len(gravest) > 0 {
+		return ", " + gravest[0].String() + " among them"
 	}
-	return why
+	return ""
 }
 
 // Order compares two rows for a sorted list: first the gravest row, then by title, so that web-2 comes before web-10.

@@ -50,8 +50,10 @@ func OfAudit(a audit.Audit, options Options) Page {
 		page.Notes = append(page.Notes, moreDenials)
 	}
 	page.matrix(all, subjects)
-	for i := range page.Advice {
-		page.Advice[i].Command = a.CommandFor(all.Rows[page.Advice[i].Row].Selector)
+	for i, advice := range page.Advice {
+		if command := a.CommandFor(all.Rows[advice.Row].Selector); len(command) <= maxCaution { // part of a command is useless
+			page.Advice[i].Command = command
+		}
 	}
 	return page
 }

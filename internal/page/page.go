@@ -64,7 +64,7 @@ type Figure struct {
 type Advice struct {
 	Row     int    `json:"row"`
 	Text    string `json:"text"`
-	Command string `json:"-"`
+	Command string `json:"command,omitempty"`
 }
 
 // Field is a column with facts about the containers.

@@ -327,7 +327,8 @@ func (e *Engines) Settings(ctx context.Context, id string) (Settings, error) {
 }
 
 // find returns what the engine reports that has the container with this ID or name. It returns [ErrNotFound] if no
-// engine has the container. If an engine does not answer that may have it, that is the error.
+// engine has the container. If an engine does not answer that may have it, that is the error, unless an engine that
+// answers has listed the container, which was then removed.
 func find[T any](ctx context.Context, e *Engines, id string, inspect func(context.Context, *member) (T, error), idOf func(T) string) (found T, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // the answer of one engine suffices for a whole ID
@@ -352,10 +353,19 @@ func find[T any](ctx context.Context, e *Engines, id string, inspect func(contex
 	if owner != nil {
 		return found, nil
 	}
-	if away := e.away(); errors.Is(failed, ErrNotFound) && len(away) > 0 {
+	if away := e.away(); errors.Is(failed, ErrNotFound) && len(away) > 0 && !e.listedByAnswering(id) {
 		failed = fmt.Errorf("container %s may be of an engine that does not answer: %s", id, strings.Join(away, ", "))
 	}
 	return none, failed
+}
+
+// listedByAnswering reports whether an engine that answers has listed a container with this ID.
+func (e *Engines) listedByAnswering(id string) bool {
+	return slices.ContainsFunc(e.answering(), func(m *member) bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return slices.ContainsFunc(m.listed, func(info Info) bool { return info.ID == id })
+	})
 }
 
 // away returns the engines that may have containers, but did not answer the last request.

@@ -202,6 +202,12 @@ func TestHangingEngineDoesNotDelayTheOthers(t *testing.T) {
 		if _, err := engines.Inspect(t.Context(), "c"); err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "podman at unix:///podman") {
 			t.Errorf("a container that podman may have: %v", err)
 		}
+		docker.mu.Lock()
+		delete(docker.containers, whole)
+		docker.mu.Unlock()
+		if _, err := engines.Inspect(t.Context(), whole); !errors.Is(err, ErrNotFound) {
+			t.Errorf("a container of docker that was removed since the list: %v", err)
+		}
 		if name, pids := engines.Name(), engines.PIDs(); name != "docker" || len(pids) != 1 {
 			t.Errorf("name %q, PIDs %v", name, pids)
 		}

@@ -307,11 +307,18 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 // nameOf returns the name of a container: the one that nerdctl or Kubernetes has given it, or otherwise the one that
 // the user has chosen. Names are unique only in their namespaces, so a name outside the default namespace is
 // NAMESPACE/NAME. Docker's containers have their names only in Docker.
-func nameOf(namespace string, one *containers.Container) string {
+//
+// A container also gets the labels of its image, which must not name it. nerdctl and Kubernetes overwrite their own
+// labels, and their containers have IDs of digits. ctr, for which the user chooses the ID, sets no labels.
+func nameOf(namespace string, one *containers.Container) (name string) {
 	labels := one.GetLabels()
-	name := cmp.Or(labels["nerdctl/name"], labels["io.kubernetes.container.name"])
-	if id := containerid.Qualified(namespace, one.GetID()); name == "" && containerid.IsQualified(id) {
+	switch id := containerid.Qualified(namespace, one.GetID()); {
+	case containerid.IsQualified(id):
 		name = one.GetID()
+	case namespace == kubernetesNamespace:
+		name = cmp.Or(labels["io.kubernetes.container.name"], labels["nerdctl/name"])
+	default:
+		name = labels["nerdctl/name"]
 	}
 	if name != "" && namespace != defaultNamespace && namespace != kubernetesNamespace {
 		name = namespace + "/" + name

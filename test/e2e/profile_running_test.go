@@ -118,7 +118,7 @@ func TestProgressOnATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	rest := remaining(lines)
-	if err := cmd.Wait(); err != nil || !strings.Contains(rest, "\n\x1b[1mprogressing\x1b[0m  bb:latest") || !strings.Contains(rest, "CIS 5.4: 13 of 14") {
+	if err := cmd.Wait(); err != nil || !strings.Contains(rest, "\n\x1b[1mprogressing\x1b[0m  bb:latest") || !strings.Contains(rest, "CIS 5.4: capmon did not see the use of 13 of 14 granted capabilities") {
 		t.Errorf("%v\n%s", err, rest)
 	}
 }

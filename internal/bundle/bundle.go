@@ -170,7 +170,8 @@ func (b *Bundle) readAnnotations() {
 	a := b.Annotations
 	switch b.Engine {
 	case Podman:
-		b.Privileged = a["io.podman.annotations.privileged"] == "TRUE"
+		// An image can have the annotation. But --privileged means no seccomp filter, unless the user names one.
+		b.Privileged = a["io.podman.annotations.privileged"] == "TRUE" && !b.Seccomp
 		b.Created = parseTime(a[crioPrefix+"Created"])
 		b.Pod = podOf(b.CgroupsPath)
 		// Podman sets the type of all members of a pod but the sandbox (infra container).

@@ -80,6 +80,17 @@ func TestParseRejects(t *testing.T) {
 	}
 }
 
+// Podman 5 sets the annotation only for privileged containers, and copies the annotations of images.
+func TestImagesCannotPassForPrivileged(t *testing.T) {
+	forged := configOf("/libpod_parent/libpod-"+one, `"io.podman.annotations.privileged": "TRUE"`)
+	if b := parsed(t, Podman, forged); b.Privileged {
+		t.Error("a container with a seccomp filter is privileged")
+	}
+	if b := parsed(t, Podman, strings.Replace(forged, `"seccomp"`, `"none"`, 1)); !b.Privileged {
+		t.Error("a container without a seccomp filter is not privileged")
+	}
+}
+
 // Users of Kubernetes can add any names, of any size. The runtime ignores those that it does not know. They must not hide
 // the name and the grants of the container.
 func TestUnknownCapabilitiesAreNotGranted(t *testing.T) {

@@ -47,8 +47,9 @@ const (
 	maxContainerdMessage = 16 << 20
 	// containerdTimeout is the time limit of one request, apart from lists and events.
 	containerdTimeout = 5 * time.Second
-	// maxListedSpec is the size of the largest OCI specification from which a list has the name of the container.
-	maxListedSpec = 1 << 20
+	// largeSpec is the size of a large OCI specification. Ordinary ones have 10 kB. A list leaves out what larger ones
+	// have, and an inspection reads one at a time.
+	largeSpec = 1 << 20
 	// maxKnownImages is the number of containers whose images and layers are kept.
 	maxKnownImages = 4096
 )
@@ -66,6 +67,8 @@ type Containerd struct {
 	// nil means no.
 	skipDocker func() bool
 	idle       atomic.Bool // at the last request, there was no namespace but those left out
+
+	large sync.Mutex // held while a large specification is read
 
 	mu     sync.Mutex
 	images map[string]imageData // by container ID
@@ -328,7 +331,7 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 		info.Engine = "" // Docker
 	}
 	var b bundle.Bundle
-	if spec := one.GetSpec().GetValue(); len(spec) <= maxListedSpec {
+	if spec := one.GetSpec().GetValue(); len(spec) <= largeSpec {
 		b, _ = bundle.ParseAnnotations(info.Engine, namespace, info.ID, spec) // an inspection reports the error
 	}
 	info.Name, info.Sandbox = nameOf(namespace, one, b), b.Sandbox
@@ -421,12 +424,21 @@ func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Inf
 		info.setTask(process)
 		info.StartedAt = c.startOf(info.Pid)
 	}
-	if err := info.addSpec(namespace, one.GetSpec().GetValue()); err != nil {
+	if err := c.addSpec(&info, namespace, one.GetSpec().GetValue()); err != nil {
 		return Info{}, err
 	}
 	c.addImage(ctx, &info, one)
 	info.Inspected = true
 	return info, nil
+}
+
+// addSpec adds what the OCI specification of a container has.
+func (c *Containerd) addSpec(info *Info, namespace string, spec []byte) error {
+	if len(spec) > largeSpec { // it needs several times its size
+		c.large.Lock()
+		defer c.large.Unlock()
+	}
+	return info.addSpec(namespace, spec)
 }
 
 // addSpec adds what the OCI specification of a container has.

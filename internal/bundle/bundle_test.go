@@ -91,8 +91,8 @@ func TestImagesCannotPassForPrivileged(t *testing.T) {
 	}
 }
 
-// Users of Kubernetes can add any names, of any size. The runtime ignores those that it does not know. They must not hide
-// the name and the grants of the container.
+// Users of Kubernetes can add any names, of any size. The runtime ignores those that it does not know. They must not
+// hide the name and the grants of the container.
 func TestUnknownCapabilitiesAreNotGranted(t *testing.T) {
 	for _, name := range []string{"CAP_NONSENSE", "\\u001b[31m", "ALL", "CAP_ALL", "SYS_ADMIN", "21", "CAP_63", "", strings.Repeat("x", 10<<20)} {
 		b := parsed(t, Runc, `{"linux": {}, "process": {"capabilities": {"bounding": ["CAP_CHOWN", "`+name+`", "CAP_KILL"]}}}`)

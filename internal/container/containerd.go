@@ -345,8 +345,8 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 // the user has chosen. Names are unique only in their namespaces, so a name outside the default namespace is
 // NAMESPACE/NAME. Docker's containers have their names only in Docker.
 //
-// A container has the labels of its image. So labels count only if annotations show who sets them: nerdctl, also when it
-// renames the container, or the CRI plugin.
+// A container has the labels of its image. So labels count only if annotations show who sets them: nerdctl, also when
+// it renames the container, or the CRI plugin.
 func nameOf(namespace string, one *containers.Container, b bundle.Bundle) string {
 	labels := one.GetLabels()
 	name := b.Name

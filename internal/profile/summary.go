@@ -66,8 +66,8 @@ type Summary struct {
 }
 
 // Summaries adds up the runs of each container, in the order of their start. Runs belong together if they have the same
-// name, image and engine, or the same service, image and engine, or the same ID. If a run has no name because the engine
-// did not report it, the run belongs to the other runs of its container ID.
+// name, image and engine, or the same service, image and engine, or the same ID. If a run has no name because the
+// engine did not report it, the run belongs to the other runs of its container ID.
 func Summaries(p Profile) []Summary { return SummariesBy(p, Container.key) }
 
 // SummariesBy adds up the runs of the containers that have the same key, in the order of their start.

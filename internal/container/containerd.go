@@ -411,6 +411,9 @@ func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Inf
 	if status.Code(err) == codes.NotFound || status.Code(err) == codes.InvalidArgument {
 		return Info{}, fmt.Errorf("%s: %w", name, ErrNotFound)
 	}
+	if status.Code(err) == codes.ResourceExhausted {
+		return Info{}, fmt.Errorf("%s: %w: the limit is %d bytes", name, ErrTooLarge, maxContainerdMessage)
+	}
 	if err != nil {
 		return Info{}, c.failed("requesting container "+strconv.Quote(name), err)
 	}

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
@@ -174,5 +175,8 @@ func TestOneLargeContainerHidesNoOthers(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != "attacker victim" {
 		t.Errorf("got %q", got)
+	}
+	if _, err := c.Inspect(t.Context(), "default/attacker"); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("inspecting the large one: %v", err)
 	}
 }

@@ -237,9 +237,11 @@ func find(summaries []profile.Summary, info container.Info) *profile.Summary {
 	for _, matches := range []func(profile.Container) bool{
 		func(c profile.Container) bool { return c.ID == info.ID && c.Unconfirmed == "" },
 		func(c profile.Container) bool {
-			return self.Service() != "" && c.Service() == self.Service() && c.Image == info.Image
+			return self.Service() != "" && c.Service() == self.Service() && c.Image == info.Image && c.Engine == info.Engine
 		},
-		func(c profile.Container) bool { return c.Name != "" && c.Name == info.Name && c.Image == info.Image },
+		func(c profile.Container) bool { // names are unique only in their engine
+			return c.Name != "" && c.Name == info.Name && c.Image == info.Image && c.Engine == info.Engine
+		},
 	} {
 		if i := slices.IndexFunc(summaries, func(s profile.Summary) bool { return matches(s.Container) }); i >= 0 {
 			return &summaries[i]
@@ -253,16 +255,16 @@ func recordings(subjects []Subject, p *profile.Profile) (runs []profile.Run) {
 	if p == nil {
 		return nil
 	}
-	wanted := make(map[[3]string]bool)
+	wanted := make(map[[4]string]bool)
 	for _, subject := range subjects {
 		info := subject.Info
-		self := profile.Container{ID: info.ID, Name: info.Name, Image: info.Image, Labels: info.Labels}
+		self := profile.Container{ID: info.ID, Name: info.Name, Image: info.Image, Labels: info.Labels, Engine: info.Engine}
 		for _, key := range recordingKeys(self) {
 			wanted[key] = true
 		}
 	}
 	for _, run := range p.FillFrom(profile.Profile{}).Runs {
-		if slices.ContainsFunc(recordingKeys(run.Container), func(key [3]string) bool { return wanted[key] }) {
+		if slices.ContainsFunc(recordingKeys(run.Container), func(key [4]string) bool { return wanted[key] }) {
 			runs = append(runs, run)
 		}
 	}
@@ -270,16 +272,16 @@ func recordings(subjects []Subject, p *profile.Profile) (runs []profile.Run) {
 }
 
 // recordingKeys returns what identifies a container for find.
-func recordingKeys(c profile.Container) [][3]string {
-	var keys [][3]string
+func recordingKeys(c profile.Container) [][4]string {
+	var keys [][4]string
 	if c.Unconfirmed == "" {
-		keys = append(keys, [3]string{"ID", c.ID})
+		keys = append(keys, [4]string{"ID", c.ID})
 	}
 	if c.Service() != "" {
-		keys = append(keys, [3]string{"service", c.Service(), c.Image})
+		keys = append(keys, [4]string{"service", c.Service(), c.Image, c.Engine})
 	}
 	if c.Name != "" {
-		keys = append(keys, [3]string{"name", c.Name, c.Image})
+		keys = append(keys, [4]string{"name", c.Name, c.Image, c.Engine})
 	}
 	return keys
 }

@@ -97,6 +97,20 @@ func Parse(engine, namespace, id string, config []byte) (Bundle, error) {
 	return b, nil
 }
 
+// ParseAnnotations is like [Parse], but reads only what the annotations say. It is faster.
+func ParseAnnotations(engine, namespace, id string, config []byte) (Bundle, error) {
+	b := Bundle{Engine: engine, ID: id, Namespace: namespace}
+	var spec struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := json.Unmarshal(config, &spec); err != nil {
+		return Bundle{}, fmt.Errorf("reading the annotations of container %s: %w", id, err)
+	}
+	b.Annotations = spec.Annotations
+	b.readAnnotations()
+	return b, nil
+}
+
 // parse reads a config.json.
 func (b *Bundle) parse(spec *specs.Spec) error {
 	if spec.Process == nil || spec.Linux == nil {
@@ -122,26 +136,32 @@ func (b *Bundle) parse(spec *specs.Spec) error {
 			to    **capability.Set
 			names []string
 		}{{&b.Bounding, capabilities.Bounding}, {&b.Permitted, capabilities.Permitted}, {&b.Ambient, capabilities.Ambient}} {
-			parsed, err := parseSet(set.names)
-			if err != nil {
-				return err
-			}
+			parsed := parseSet(set.names)
 			*set.to = &parsed
 		}
 	}
 	return nil
 }
 
-func parseSet(names []string) (set capability.Set, err error) {
+// parseSet returns the set of the capabilities with these names. Like runc and crun, it ignores unknown names:
+// Kubernetes lets users add any.
+func parseSet(names []string) (set capability.Set) {
 	for _, name := range names {
-		c, err := capability.Parse(name)
-		if err != nil {
-			return 0, fmt.Errorf("reading the capabilities of config.json: %w", err)
+		if c, known := ociNames[strings.ToUpper(name)]; known {
+			set = set.With(c)
 		}
-		set = set.With(c)
 	}
-	return set, nil
+	return set
 }
+
+// ociNames has the capabilities by their names in OCI specifications.
+var ociNames = func() map[string]capability.Capability {
+	names := make(map[string]capability.Capability)
+	for c := capability.Capability(0); c.Named(); c++ {
+		names["CAP_"+strings.ToUpper(c.String())] = c
+	}
+	return names
+}()
 
 // readAnnotations sets what the annotations of the engine say. An image can choose annotations: Podman copies the
 // annotations of the image, and nerdctl makes annotations of its labels. But an image can neither choose the cgroup,
@@ -150,7 +170,8 @@ func (b *Bundle) readAnnotations() {
 	a := b.Annotations
 	switch b.Engine {
 	case Podman:
-		b.Privileged = a["io.podman.annotations.privileged"] == "TRUE"
+		// An image can have the annotation. But --privileged means no seccomp filter, unless the user names one.
+		b.Privileged = a["io.podman.annotations.privileged"] == "TRUE" && !b.Seccomp
 		b.Created = parseTime(a[crioPrefix+"Created"])
 		b.Pod = podOf(b.CgroupsPath)
 		// Podman sets the type of all members of a pod but the sandbox (infra container).
@@ -164,12 +185,18 @@ func (b *Bundle) readAnnotations() {
 		b.Created = parseTime(a[crioPrefix+"Created"])
 	case Containerd:
 		b.Name, b.Image = a[nerdctlPrefix+"name"], a[nerdctlPrefix+"image-name"]
-		if _, nerdctl := a[nerdctlPrefix+"namespace"]; !nerdctl && b.Namespace == kubernetes {
+		if !b.Nerdctl() && b.Namespace == kubernetes {
 			b.Name, b.Image = cmp.Or(a[criPrefix+"container-name"], b.Name), cmp.Or(a[criPrefix+"image-name"], b.Image)
 			b.Pod = a[criPrefix+"sandbox-id"]
 			b.Sandbox = a[criPrefix+"container-type"] == typeSandbox && b.Pod == b.ID
 		}
 	}
+}
+
+// Nerdctl reports whether nerdctl made the container.
+func (b *Bundle) Nerdctl() bool {
+	_, made := b.Annotations[nerdctlPrefix+"namespace"]
+	return made && b.Engine == Containerd
 }
 
 // isPause reports whether a command is that of the sandbox of a pod.

@@ -66,12 +66,9 @@ func TestParse(t *testing.T) {
 
 func TestParseRejects(t *testing.T) {
 	for name, config := range map[string]string{
-		"no process":             `{"linux": {}}`,
-		"no Linux":               `{"process": {}}`,
-		"an unknown capability":  `{"linux": {}, "process": {"capabilities": {"bounding": ["CAP_NONSENSE"]}}}`,
-		"an invalid capability":  `{"linux": {}, "process": {"capabilities": {"ambient": ["\u001b[31m"]}}}`,
-		"an empty document":      `{}`,
-		"capabilities of Docker": `{"linux": {}, "process": {"capabilities": {"bounding": ["ALL"]}}}`,
+		"no process":        `{"linux": {}}`,
+		"no Linux":          `{"process": {}}`,
+		"an empty document": `{}`,
 	} {
 		var spec specs.Spec
 		if err := json.Unmarshal([]byte(config), &spec); err != nil {
@@ -79,6 +76,28 @@ func TestParseRejects(t *testing.T) {
 		}
 		if err := new(Bundle).parse(&spec); err == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// Podman 5 sets the annotation only for privileged containers, and copies the annotations of images.
+func TestImagesCannotPassForPrivileged(t *testing.T) {
+	forged := configOf("/libpod_parent/libpod-"+one, `"io.podman.annotations.privileged": "TRUE"`)
+	if b := parsed(t, Podman, forged); b.Privileged {
+		t.Error("a container with a seccomp filter is privileged")
+	}
+	if b := parsed(t, Podman, strings.Replace(forged, `"seccomp"`, `"none"`, 1)); !b.Privileged {
+		t.Error("a container without a seccomp filter is not privileged")
+	}
+}
+
+// Users of Kubernetes can add any names, of any size. The runtime ignores those that it does not know. They must not
+// hide the name and the grants of the container.
+func TestUnknownCapabilitiesAreNotGranted(t *testing.T) {
+	for _, name := range []string{"CAP_NONSENSE", "\\u001b[31m", "ALL", "CAP_ALL", "SYS_ADMIN", "21", "CAP_63", "", strings.Repeat("x", 10<<20)} {
+		b := parsed(t, Runc, `{"linux": {}, "process": {"capabilities": {"bounding": ["CAP_CHOWN", "`+name+`", "CAP_KILL"]}}}`)
+		if want := capability.Of(capability.Chown, capability.Kill); b.Bounding == nil || *b.Bounding != want {
+			t.Errorf("%.30q: %v", name, b.Bounding)
 		}
 	}
 }

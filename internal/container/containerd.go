@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,6 +47,9 @@ const (
 	maxContainerdMessage = 16 << 20
 	// containerdTimeout is the time limit of one request, apart from lists and events.
 	containerdTimeout = 5 * time.Second
+	// largeSpec is the size of a large OCI specification. Ordinary ones have 10 kB. A list leaves out what larger ones
+	// have, and an inspection reads one at a time.
+	largeSpec = 1 << 20
 	// maxKnownImages is the number of containers whose images and layers are kept.
 	maxKnownImages = 4096
 )
@@ -62,6 +67,8 @@ type Containerd struct {
 	// nil means no.
 	skipDocker func() bool
 	idle       atomic.Bool // at the last request, there was no namespace but those left out
+
+	large sync.Mutex // held while a large specification is read
 
 	mu     sync.Mutex
 	images map[string]imageData // by container ID
@@ -266,24 +273,50 @@ func (c *Containerd) listNamespace(ctx context.Context, namespace string, all bo
 	for _, process := range list.GetTasks() {
 		processes[process.GetID()] = process
 	}
-	stream, err := containers.NewContainersClient(c.connection).ListStream(ctx, &containers.ListContainersRequest{})
+	var infos []Info
+	visit := func(one *containers.Container) {
+		info := c.listed(namespace, one)
+		info.setTask(processes[one.GetID()])
+		delete(processes, one.GetID())
+		if all || info.Running {
+			infos = append(infos, info)
+		}
+	}
+	err = c.visitContainers(ctx, visit)
+	if status.Code(err) == codes.ResourceExhausted { // a container is larger than maxContainerdMessage, and hides others
+		c.visitEach(ctx, slices.Sorted(maps.Keys(processes)), visit)
+		err = nil
+	}
 	if err != nil {
 		return nil, c.failed("listing the containers", err)
 	}
-	var infos []Info
-	for {
-		answer, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return infos, nil
+	return infos, nil
+}
+
+// visitContainers calls visit for each container of a namespace.
+func (c *Containerd) visitContainers(ctx context.Context, visit func(*containers.Container)) error {
+	stream, err := containers.NewContainersClient(c.connection).ListStream(ctx, &containers.ListContainersRequest{})
+	for err == nil {
+		var answer *containers.ListContainerMessage
+		if answer, err = stream.Recv(); err == nil {
+			visit(answer.GetContainer())
 		}
-		if err != nil {
-			return nil, c.failed("listing the containers", err)
-		}
-		one := answer.GetContainer()
-		info := c.listed(namespace, one)
-		info.setTask(processes[one.GetID()])
-		if all || info.Running {
-			infos = append(infos, info)
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// visitEach calls visit for the containers with these IDs. Containers that are too large have only the ID.
+func (c *Containerd) visitEach(ctx context.Context, ids []string, visit func(*containers.Container)) {
+	for _, id := range ids {
+		answer, err := containers.NewContainersClient(c.connection).Get(ctx, &containers.GetContainerRequest{ID: id})
+		switch {
+		case err == nil:
+			visit(answer.GetContainer())
+		case status.Code(err) == codes.ResourceExhausted:
+			visit(&containers.Container{ID: id})
 		}
 	}
 }
@@ -291,13 +324,17 @@ func (c *Containerd) listNamespace(ctx context.Context, namespace string, all bo
 // listed returns what a list has about a container, without its task.
 func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 	info := Info{
-		ID: containerid.Qualified(namespace, one.GetID()), Name: nameOf(namespace, one), Image: one.GetImage(), Labels: one.GetLabels(),
+		ID: containerid.Qualified(namespace, one.GetID()), Image: one.GetImage(), Labels: one.GetLabels(),
 		Engine: bundle.Containerd, NeverStarted: true,
-		Sandbox: one.GetLabels()["io.cri-containerd.kind"] == "sandbox",
 	}
 	if namespace == dockerNamespace {
 		info.Engine = "" // Docker
 	}
+	var b bundle.Bundle
+	if spec := one.GetSpec().GetValue(); len(spec) <= largeSpec {
+		b, _ = bundle.ParseAnnotations(info.Engine, namespace, info.ID, spec) // an inspection reports the error
+	}
+	info.Name, info.Sandbox = nameOf(namespace, one, b), b.Sandbox
 	if created := one.GetCreatedAt(); created != nil {
 		info.CreatedAt = created.AsTime()
 	}
@@ -308,17 +345,19 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 // the user has chosen. Names are unique only in their namespaces, so a name outside the default namespace is
 // NAMESPACE/NAME. Docker's containers have their names only in Docker.
 //
-// A container also gets the labels of its image, which must not name it. nerdctl and Kubernetes overwrite their own
-// labels, and their containers have IDs of digits. ctr, for which the user chooses the ID, sets no labels.
-func nameOf(namespace string, one *containers.Container) (name string) {
+// A container has the labels of its image. So labels count only if annotations show who sets them: nerdctl, also when
+// it renames the container, or the CRI plugin.
+func nameOf(namespace string, one *containers.Container, b bundle.Bundle) string {
 	labels := one.GetLabels()
-	switch id := containerid.Qualified(namespace, one.GetID()); {
-	case containerid.IsQualified(id):
+	name := b.Name
+	switch {
+	case b.Nerdctl():
+		name = cmp.Or(labels["nerdctl/name"], name)
+	case b.Pod != "" && !b.Sandbox: // old versions of the CRI plugin have no annotation with the name
+		name = cmp.Or(name, labels["io.kubernetes.container.name"])
+	}
+	if id := containerid.Qualified(namespace, one.GetID()); name == "" && containerid.IsQualified(id) {
 		name = one.GetID()
-	case namespace == kubernetesNamespace:
-		name = cmp.Or(labels["io.kubernetes.container.name"], labels["nerdctl/name"])
-	default:
-		name = labels["nerdctl/name"]
 	}
 	if name != "" && namespace != defaultNamespace && namespace != kubernetesNamespace {
 		name = namespace + "/" + name
@@ -372,6 +411,9 @@ func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Inf
 	if status.Code(err) == codes.NotFound || status.Code(err) == codes.InvalidArgument {
 		return Info{}, fmt.Errorf("%s: %w", name, ErrNotFound)
 	}
+	if status.Code(err) == codes.ResourceExhausted {
+		return Info{}, fmt.Errorf("%s: %w: the limit is %d bytes", name, ErrTooLarge, maxContainerdMessage)
+	}
 	if err != nil {
 		return Info{}, c.failed("requesting container "+strconv.Quote(name), err)
 	}
@@ -385,7 +427,7 @@ func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Inf
 		info.setTask(process)
 		info.StartedAt = c.startOf(info.Pid)
 	}
-	if err := info.addSpec(namespace, one.GetSpec().GetValue()); err != nil {
+	if err := c.addSpec(&info, namespace, one.GetSpec().GetValue()); err != nil {
 		return Info{}, err
 	}
 	c.addImage(ctx, &info, one)
@@ -394,14 +436,23 @@ func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Inf
 }
 
 // addSpec adds what the OCI specification of a container has.
+func (c *Containerd) addSpec(info *Info, namespace string, spec []byte) error {
+	if len(spec) > largeSpec { // it needs several times its size
+		c.large.Lock()
+		defer c.large.Unlock()
+	}
+	return info.addSpec(namespace, spec)
+}
+
+// addSpec adds what the OCI specification of a container has.
 func (i *Info) addSpec(namespace string, spec []byte) error {
 	b, err := bundle.Parse(i.Engine, namespace, i.ID, spec)
 	if err != nil {
 		return err
 	}
-	i.Name = cmp.Or(i.Name, b.Name)
+	i.Name = cmp.Or(i.Name, b.Name) // a list leaves out large specifications
 	i.Image = cmp.Or(b.Image, i.Image)
-	i.Pod, i.Sandbox = b.Pod, i.Sandbox || b.Sandbox
+	i.Pod, i.Sandbox = b.Pod, b.Sandbox
 	i.User, i.Granted, i.Cgroup = b.User, b.Bounding, b.Cgroup()
 	if !b.Seccomp {
 		i.Seccomp = seccomp.None()

@@ -271,6 +271,9 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 	if c.ContainerJSONBase == nil || c.Config == nil || c.HostConfig == nil || c.State == nil {
 		return Info{}, fmt.Errorf("inspecting container %s: the engine's answer is incomplete", id)
 	}
+	if err := checkID(id, c.ID); err != nil {
+		return Info{}, err
+	}
 	podman, err := d.isPodman(ctx)
 	if err != nil {
 		return Info{}, err

@@ -41,6 +41,9 @@ func (d *Docker) Settings(ctx context.Context, id string) (Settings, error) {
 	if inspected.ContainerJSONBase == nil || inspected.Config == nil || inspected.HostConfig == nil {
 		return Settings{}, fmt.Errorf("inspecting container %s: the engine's answer is incomplete", id)
 	}
+	if err := checkID(id, inspected.ID); err != nil {
+		return Settings{}, err
+	}
 	settings := Settings{Container: inspected}
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&struct{ HostConfig, Config *map[string]json.RawMessage }{
 		&settings.HostConfig, &settings.Config,

@@ -86,6 +86,9 @@ type Exit struct {
 // ErrNotFound means that the engine has no such container.
 var ErrNotFound = errors.New("no such container")
 
+// ErrTooLarge means that the engine's description of a container is larger than capmon reads. It stays so.
+var ErrTooLarge = errors.New("the description of the container is too large")
+
 // UnreachableError means that no engine answers at the endpoint.
 type UnreachableError struct {
 	Endpoint string // such as unix:///var/run/docker.sock

@@ -305,7 +305,16 @@ func (m *member) lastListed(all bool) []Info {
 }
 
 // wholeID matches the whole ID of a container, which no other container has.
-var wholeID = regexp.MustCompile(`^[0-9a-f]{64}$|/`)
+var wholeID = regexp.MustCompile(`^[0-9a-f]{64}$|[^/]/`)
+
+// checkID returns [ErrNotFound] if an engine's answer about a whole ID is about a container with another ID. Engines
+// that do not have a container look for one with this name, and users choose names.
+func checkID(id, answered string) error {
+	if answered != id && wholeID.MatchString(id) {
+		return fmt.Errorf("%s: %w", id, ErrNotFound)
+	}
+	return nil
+}
 
 // Inspect implements [Engine]. A name that several engines know is an error.
 func (e *Engines) Inspect(ctx context.Context, id string) (Info, error) {
@@ -337,7 +346,11 @@ func find[T any](ctx context.Context, e *Engines, id string, inspect func(contex
 	var failed error
 	var none T
 	for range number {
-		switch one := <-replies; {
+		one := <-replies
+		if one.err == nil {
+			one.err = checkID(id, idOf(one.value))
+		}
+		switch {
 		case one.err == nil && owner != nil && idOf(found) != idOf(one.value):
 			return none, fmt.Errorf("several engines have a container %q: %s (%s) and %s (%s); use the ID", id,
 				containerid.Short(idOf(found)), title(owner), containerid.Short(idOf(one.value)), title(one.member))

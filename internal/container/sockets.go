@@ -1,23 +1,32 @@
 package container
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/docker/docker/client"
 	"golang.org/x/sys/unix"
 )
 
-// podmanSockets are the sockets of Podman's services: root's, and that of each user.
-var podmanSockets = []string{"/run/podman/podman.sock", "/run/user/*/podman/podman.sock"}
+// The sockets of Podman's services: root's, and that of each user, below the directory of the user.
+const rootSocket, userSocket = "/run/podman/podman.sock", "podman/podman.sock"
+
+// userDirectories has the directories of the users, by their IDs.
+var userDirectories = "/run/user"
+
+// otherUsersTime is how long capmon looks for sockets of other users.
+const otherUsersTime = time.Second
 
 // FindPodman returns the services of Podman on this host: at CONTAINER_HOST, and at the usual sockets that root or the
 // user of this process owns. Another user could answer anything on a socket. skipped has the reason for each socket
 // that is not used. The services need not answer.
 func FindPodman() (engines []*Docker, skipped map[string]error, err error) {
-	skipped = make(map[string]error)
+	skipped = socketsOfOthers()
 	var sockets []string
 	if host := os.Getenv("CONTAINER_HOST"); host != "" {
 		path, isSocket := strings.CutPrefix(host, "unix://")
@@ -27,17 +36,11 @@ func FindPodman() (engines []*Docker, skipped map[string]error, err error) {
 			sockets = append(sockets, path)
 		}
 	}
-	for _, pattern := range podmanSockets {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, socket := range found {
-			if err := trusted(socket); err != nil {
-				skipped[socket] = err
-				continue
-			}
+	for _, socket := range []string{rootSocket, filepath.Join(userDirectories, strconv.Itoa(os.Geteuid()), userSocket)} {
+		if err := trusted(socket); err == nil {
 			sockets = append(sockets, socket)
+		} else if !errors.Is(err, os.ErrNotExist) {
+			skipped[socket] = err
 		}
 	}
 	for i, socket := range sockets {
@@ -52,6 +55,30 @@ func FindPodman() (engines []*Docker, skipped map[string]error, err error) {
 		engines = append(engines, &Docker{client: api, endpoint: endpoint, guess: Podman})
 	}
 	return engines, skipped, nil
+}
+
+// socketsOfOthers returns the sockets of other users, with the reason why capmon does not use them. A user can replace
+// the directory of a socket by a link to a file system that never answers. So capmon does not wait for long.
+func socketsOfOthers() map[string]error {
+	found := make(chan map[string]error, 1)
+	go func() {
+		sockets, _ := filepath.Glob(filepath.Join(userDirectories, "*", userSocket)) // the pattern is valid
+		others := make(map[string]error)
+		for _, socket := range sockets {
+			user := filepath.Base(filepath.Dir(filepath.Dir(socket)))
+			if user != strconv.Itoa(os.Geteuid()) {
+				others[socket] = fmt.Errorf("it belongs to user %s, who could report anything about containers of others", user)
+			}
+		}
+		found <- others
+	}()
+	select {
+	case others := <-found:
+		return others
+	case <-time.After(otherUsersTime):
+		reason := fmt.Errorf("a file system did not answer within %v; capmon does not know which other users have a Podman", otherUsersTime)
+		return map[string]error{userDirectories: reason}
+	}
 }
 
 // SameSocket reports whether two engines are at the same socket.

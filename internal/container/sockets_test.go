@@ -1,12 +1,17 @@
 package container
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // socketIn returns a socket in a directory, below another one, which only this user can change. It accepts connections
@@ -43,6 +48,53 @@ func TestOnlySocketsOfRootAndThisUserAreTrusted(t *testing.T) {
 	}
 	if err := trusted(socket); err == nil || !strings.Contains(err.Error(), "can write to") {
 		t.Errorf("a directory of everybody: %v", err)
+	}
+}
+
+// Another user can replace the directory of a socket by a link to a file system that never answers.
+func TestDirectoriesOfOtherUsersDelayNothing(t *testing.T) {
+	device, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("mounting a file system needs root and /dev/fuse", err)
+	}
+	silent, users := t.TempDir(), t.TempDir()
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device.Fd())
+	if err := unix.Mount("capmon-test", silent, "fuse", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = device.Close() // ends all requests
+		_ = unix.Unmount(silent, unix.MNT_DETACH)
+	})
+	own := filepath.Join(users, strconv.Itoa(os.Geteuid()), "podman")
+	for _, directory := range []string{own, filepath.Join(users, "4711")} {
+		if err := os.MkdirAll(directory, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(silent, filepath.Join(users, "4711", "podman")); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", filepath.Join(own, "podman.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	defer func(before string) { userDirectories = before }(userDirectories)
+	userDirectories = users
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		found, skipped, err := FindPodman()
+		has := slices.ContainsFunc(found, func(d *Docker) bool { return d.Endpoint() == "unix://"+filepath.Join(own, "podman.sock") })
+		if err != nil || !has || skipped[users] == nil {
+			t.Errorf("found %v, skipped %v, %v", found, skipped, err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * otherUsersTime):
+		t.Error("FindPodman does not return")
 	}
 }
 

@@ -117,7 +117,7 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 		// has recorded remains.
 		o.fromEngine.failures[id] = err
 		o.log.Debug("inspecting a container failed", zap.String("id", id), zap.Error(err))
-		return errors.Is(err, container.ErrNotFound)
+		return errors.Is(err, container.ErrNotFound) || errors.Is(err, container.ErrTooLarge)
 	}
 	if len(info.Layers) == 0 { // containerd does not answer, or the root file system is no longer mounted
 		info.Layers = o.fromEngine.infos[id].Layers

@@ -10,7 +10,7 @@ import (
 // namespaces of its pod and runs no workload: what it was granted says nothing about the containers of the pod. A
 // sandbox that needed a capability, or was denied one, stays: users choose what runs in it.
 func (p Profile) Judged() (Profile, []Container) {
-	active := make(map[[3]string]bool)
+	active := make(map[[4]string]bool)
 	for _, run := range p.Runs {
 		if !run.idleSandbox() {
 			active[run.Container.key()] = true

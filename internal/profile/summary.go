@@ -66,8 +66,8 @@ type Summary struct {
 }
 
 // Summaries adds up the runs of each container, in the order of their start. Runs belong together if they have the same
-// name and image, or the same service and image, or the same ID. If a run has no name because the engine did not report
-// it, the run belongs to the other runs of its container ID.
+// name, image and engine, or the same service, image and engine, or the same ID. If a run has no name because the
+// engine did not report it, the run belongs to the other runs of its container ID.
 func Summaries(p Profile) []Summary { return SummariesBy(p, Container.key) }
 
 // SummariesBy adds up the runs of the containers that have the same key, in the order of their start.
@@ -97,17 +97,17 @@ func SummariesBy[Key comparable](p Profile, key func(Container) Key) []Summary {
 // SharesList reports whether the runs of two containers belong together, so that they have one list: see [Summaries].
 func (c Container) SharesList(other Container) bool { return c.key() == other.key() }
 
-// key returns the same value for runs that belong together.
-func (c Container) key() [3]string {
+// key returns the same value for runs that belong together. Names are unique only in their engine.
+func (c Container) key() [4]string {
 	switch {
 	case c.Unconfirmed != "":
-		return [3]string{"unconfirmed", c.ID, c.Unconfirmed}
+		return [4]string{"unconfirmed", c.ID, c.Unconfirmed}
 	case c.Service() != "":
-		return [3]string{"service", c.Service(), c.Image}
+		return [4]string{"service", c.Service(), c.Image, c.Engine}
 	case c.Name != "":
-		return [3]string{"name", c.Name, c.Image}
+		return [4]string{"name", c.Name, c.Image, c.Engine}
 	}
-	return [3]string{"ID", c.ID}
+	return [4]string{"ID", c.ID}
 }
 
 func (s *Summary) add(run Run) {

@@ -26,8 +26,8 @@ type jsonReport struct {
 	Containers []jsonContainer `json:"containers"`
 }
 
-// jsonContainer is the sum of all runs with the same name and image, or of all tasks of a swarm service with the same
-// image.
+// jsonContainer is the sum of all runs with the same name, image and engine, or of all tasks of a swarm service with
+// the same image.
 type jsonContainer struct {
 	profile.Container
 	// The swarm service that the container is a task of; missing if it is not a task.

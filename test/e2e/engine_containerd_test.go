@@ -87,7 +87,7 @@ func TestContainerd(t *testing.T) {
 	digits := make([]byte, 32)
 	_, _ = rand.Read(digits)
 	nerdctl := hex.EncodeToString(digits)
-	c.run(nerdctl, []string{"--label=nerdctl/name=cts-nerdctl", "--label=nerdctl/namespace=default"}, sh("touch /tmp/x && chown 5 /tmp/x")...)
+	c.run(nerdctl, []string{"--label=nerdctl/name=cts-nerdctl", "--annotation=nerdctl/name=cts-old-name", "--annotation=nerdctl/namespace=default"}, sh("touch /tmp/x && chown 5 /tmp/x")...)
 	got := parseReport(t, observation.interrupt())
 	if len(got) != 4 {
 		t.Errorf("got %d containers: %+v", len(got), got)

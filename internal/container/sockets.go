@@ -60,9 +60,9 @@ func FindPodman() (engines []*Docker, skipped map[string]error, err error) {
 // socketsOfOthers returns the sockets of other users, with the reason why capmon does not use them. A user can replace
 // the directory of a socket by a link to a file system that never answers. So capmon does not wait for long.
 func socketsOfOthers() map[string]error {
-	found := make(chan map[string]error, 1)
+	found, pattern := make(chan map[string]error, 1), filepath.Join(userDirectories, "*", userSocket)
 	go func() {
-		sockets, _ := filepath.Glob(filepath.Join(userDirectories, "*", userSocket)) // the pattern is valid
+		sockets, _ := filepath.Glob(pattern) // it is valid
 		others := make(map[string]error)
 		for _, socket := range sockets {
 			user := filepath.Base(filepath.Dir(filepath.Dir(socket)))

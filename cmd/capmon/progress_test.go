@@ -141,7 +141,7 @@ func TestStatusLineShowsTheProgressUntilTheEnd(t *testing.T) {
 	})
 }
 
-// What is quick shows nothing. What takes longer shows what it is, and the line disappears at its end.
+// Quick work shows nothing. Slow work shows a line, which disappears at the end.
 func TestSlowWorkIsShown(t *testing.T) {
 	for _, test := range []struct {
 		takes time.Duration

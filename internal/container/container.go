@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
@@ -87,12 +88,29 @@ func (i Info) Grants(last capability.Capability) (capability.Set, error) {
 }
 
 // WithBundle returns what the engine reports about a container, completed by what its OCI bundle has.
-func (i Info) WithBundle(bundle Info) Info {
-	i.Engine, i.Pod, i.Sandbox, i.Granted = bundle.Engine, cmp.Or(bundle.Pod, i.Pod), i.Sandbox || bundle.Sandbox, cmp.Or(i.Granted, bundle.Granted)
+func (i Info) WithBundle(known Info) Info {
+	i.Engine, i.Pod, i.Sandbox, i.Granted = known.Engine, cmp.Or(known.Pod, i.Pod), i.Sandbox || known.Sandbox, cmp.Or(i.Granted, known.Granted)
 	if i.Seccomp == nil {
-		i.Seccomp = bundle.Seccomp
+		i.Seccomp = known.Seccomp
 	}
 	return i
+}
+
+// SetBundle sets the settings that the OCI bundle of a container has.
+func (i *Info) SetBundle(b bundle.Bundle) {
+	i.User, i.Privileged, i.Granted, i.Pod, i.Sandbox = b.User, b.Privileged, b.Bounding, b.Pod, b.Sandbox
+	if !b.Seccomp && !b.Privileged { // a privileged container would have a filter without --privileged
+		i.Seccomp = seccomp.None()
+	}
+	if b.HostPIDs {
+		i.PidMode = "host"
+	}
+	if b.HostNetwork {
+		i.NetworkMode = "host"
+	}
+	if b.NoNewPrivileges {
+		i.SecurityOpt = append(i.SecurityOpt, "no-new-privileges")
+	}
 }
 
 // Mount is a directory or file of the engine's host that is mounted in a container.

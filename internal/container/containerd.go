@@ -35,7 +35,6 @@ import (
 	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
-	"github.com/capmon/capmon/internal/seccomp"
 )
 
 const (
@@ -451,21 +450,8 @@ func (i *Info) addSpec(namespace string, spec []byte) error {
 		return err
 	}
 	i.Name = cmp.Or(i.Name, b.Name) // a list leaves out large specifications
-	i.Image = cmp.Or(b.Image, i.Image)
-	i.Pod, i.Sandbox = b.Pod, b.Sandbox
-	i.User, i.Granted, i.Cgroup = b.User, b.Bounding, b.Cgroup()
-	if !b.Seccomp {
-		i.Seccomp = seccomp.None()
-	}
-	if b.HostPIDs {
-		i.PidMode = "host"
-	}
-	if b.HostNetwork {
-		i.NetworkMode = "host"
-	}
-	if b.NoNewPrivileges {
-		i.SecurityOpt = append(i.SecurityOpt, "no-new-privileges")
-	}
+	i.Image, i.Cgroup = cmp.Or(b.Image, i.Image), b.Cgroup()
+	i.SetBundle(b)
 	return nil
 }
 

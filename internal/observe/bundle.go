@@ -14,7 +14,6 @@ import (
 	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
-	"github.com/capmon/capmon/internal/seccomp"
 )
 
 const (
@@ -265,21 +264,9 @@ func (o *Observer) findBundle(where, id string, pids []int) (bundle.Bundle, int,
 // infoOf returns what a bundle reports about a container.
 func infoOf(b bundle.Bundle, pid int) container.Info {
 	info := container.Info{
-		ID: b.ID, Name: b.Name, Image: b.Image, ImageID: b.ImageID, Engine: b.Engine, BundleOnly: true, Pod: b.Pod, Sandbox: b.Sandbox,
-		User: b.User, Privileged: b.Privileged, Granted: b.Bounding, Layers: b.Layers,
+		ID: b.ID, Name: b.Name, Image: b.Image, ImageID: b.ImageID, Engine: b.Engine, BundleOnly: true, Layers: b.Layers,
 		Running: pid != 0, Pid: pid, CreatedAt: b.Created, Inspected: true,
 	}
-	if !b.Seccomp && !b.Privileged { // a privileged container would have a filter without --privileged
-		info.Seccomp = seccomp.None()
-	}
-	if b.HostPIDs {
-		info.PidMode = "host"
-	}
-	if b.HostNetwork {
-		info.NetworkMode = "host"
-	}
-	if b.NoNewPrivileges {
-		info.SecurityOpt = append(info.SecurityOpt, "no-new-privileges")
-	}
+	info.SetBundle(b)
 	return info
 }

@@ -165,7 +165,7 @@ func Of(subjects []Subject, o Options) Audit {
 	audit.Evidence = o.Evidence.WithRuns(recordings(subjects, o.Profile))
 	var seen observations
 	if o.Profile != nil {
-		seen = observations{profile: *o.Profile, all: profile.Summaries(*o.Profile), builds: map[string][]profile.Summary{}}
+		seen = observations{profile: *o.Profile, all: profile.Summaries(*o.Profile), builds: map[string][]profile.Summary{}, granted: grantedByKernel(*o.Profile)}
 	}
 	for _, subject := range subjects {
 		audit.Containers = append(audit.Containers, judge(subject, seen, audit.Waivers.Match(subject.Info), o))
@@ -192,6 +192,7 @@ type observations struct {
 	profile profile.Profile
 	all     []profile.Summary
 	builds  map[string][]profile.Summary
+	granted map[string]capability.Set // see [grantedByKernel]
 }
 
 // of returns the summary of a container for its own build of the image, or otherwise over all builds; nil if there is
@@ -211,15 +212,16 @@ func (o observations) of(info container.Info) *profile.Summary {
 	return find(o.all, info)
 }
 
-// grantedByKernel returns what the kernel granted the container with this ID when it started. It is unknown if capmon
-// did not see the start: a process that runs already may have dropped some of its grants.
-func (o observations) grantedByKernel(id string) (set capability.Set, known bool) {
-	for _, run := range o.profile.Runs {
-		if c := run.Container; c.ID == id && c.Unconfirmed == "" && !run.Existed && run.Grants.Kernel != nil {
-			set, known = set.Union(*run.Grants.Kernel), true
+// grantedByKernel returns what the kernel granted the containers when they started, by their IDs. It is unknown if
+// capmon did not see the start: a process that runs already may have dropped some of its grants.
+func grantedByKernel(p profile.Profile) map[string]capability.Set {
+	granted := make(map[string]capability.Set)
+	for _, run := range p.Runs {
+		if c := run.Container; c.Unconfirmed == "" && !run.Existed && run.Grants.Kernel != nil {
+			granted[c.ID] = granted[c.ID].Union(*run.Grants.Kernel)
 		}
 	}
-	return set, known
+	return granted
 }
 
 // ofBuild returns the profile without the runs and proofs that are known to be of another build.
@@ -347,7 +349,7 @@ func grantsOf(info container.Info, seen observations, o Options) Grants {
 	if o.EngineBounding != nil && info.Granted == nil { // otherwise they are exact
 		set = set.Intersect(*o.EngineBounding)
 	}
-	if kernel, known := seen.grantedByKernel(info.ID); known {
+	if kernel, known := seen.granted[info.ID]; known {
 		set = set.Intersect(kernel)
 	}
 	usual := capability.DockerDefault()

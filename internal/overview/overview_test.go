@@ -117,6 +117,10 @@ func TestAdviceFitsTheTerminal(t *testing.T) {
 	if unlimited := Advice(some(), command, "--container", 0); strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(unlimited), " ") {
 		t.Errorf("%s\ndiffers from\n%s", got, unlimited)
 	}
+	longer := Overview{Rows: []Row{{Status: Fail, Title: "a"}, {Status: Fail, Title: "a longer name"}}}
+	if unlimited := Advice(longer, nil, "", 0); unlimited != "Start with a: its grants are not known.\nThen a longer name: its grants are not known.\n" {
+		t.Errorf("without a terminal: %s", unlimited)
+	}
 	for line := range strings.Lines(got) {
 		line = strings.TrimSuffix(line, "\n")
 		isCommand := strings.HasPrefix(line, "  capmon ")

@@ -345,10 +345,11 @@ func Advice(o Overview, command []string, option string, width int) string {
 			first = "Then"
 		}
 		sentence := fmt.Sprintf("%s %s: %s.", first, printable.Text(row.Title), row.Why())
-		if width <= 0 {
-			width = len(sentence)
+		limit := width
+		if limit <= 0 {
+			limit = len(sentence)
 		}
-		for line := range strings.SplitSeq(text.WrapSoft(sentence, width), "\n") {
+		for line := range strings.SplitSeq(text.WrapSoft(sentence, limit), "\n") {
 			s.WriteString(strings.TrimRight(line, " ") + "\n")
 		}
 		if len(command) > 0 {

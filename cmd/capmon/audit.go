@@ -26,7 +26,6 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/store"
-	"github.com/capmon/capmon/internal/waiver"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -139,19 +138,29 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 	if docker, only := engine.(*container.Docker); len(names) == 0 && a.engine.value == allEngines && (!only || docker.Local()) {
 		reportNotAudited(cmd, log)
 	}
-	subjects, _, err := a.collect(cmd.Context(), cmd, engine, names) // to report errors before the observation
+	subjects, all, err := a.collect(cmd.Context(), cmd, engine, names) // to report errors before the observation
 	if err != nil {
 		return err
 	}
 	if a.duration > 0 {
 		audited := func(run profile.Run) bool { return len(names) == 0 || audit.Has(subjects, run.Container.ID) }
-		observed, err := a.observe(cmd, engine, audited)
+		observed, err := a.observe(cmd, engine, log, audited)
 		if err != nil {
 			return err
 		}
 		profiles = append(profiles, observed)
+		// Ctrl-C ends the observation, not the report.
+		if subjects, all, err = a.collect(context.WithoutCancel(cmd.Context()), cmd, engine, names); err != nil {
+			return err
+		}
 	}
-	return a.print(cmd, engine, names, profiles, waivers)
+	options := a.options(cmd, engine, names, len(subjects))
+	options.Names, options.Waivers = all, waivers
+	if !a.static {
+		merged := profile.Merge(profiles...)
+		options.Profile = &merged
+	}
+	return a.print(cmd, audit.Of(subjects, options), names)
 }
 
 // auditedEngines are the engines that an audit can ask.
@@ -240,11 +249,7 @@ func (a *auditFlags) withRemedy(err error) error {
 }
 
 // observe profiles the running containers, as capmon profile does. The progress shows the audited ones.
-func (a *auditFlags) observe(cmd *cobra.Command, engine container.Engine, audited func(profile.Run) bool) (profile.Profile, error) {
-	log, err := a.logging.logger()
-	if err != nil {
-		return profile.Profile{}, err
-	}
+func (a *auditFlags) observe(cmd *cobra.Command, engine container.Engine, log *zap.Logger, audited func(profile.Run) bool) (profile.Profile, error) {
 	if err := doctor.Check(); err != nil {
 		return profile.Profile{}, err
 	}
@@ -303,16 +308,11 @@ func (a *auditFlags) flags(cmd *cobra.Command) []string {
 	return set
 }
 
-// print audits the containers and prints the result.
-func (a *auditFlags) print(cmd *cobra.Command, engine auditedEngines, names []string, profiles []profile.Profile, waivers *waiver.File) error {
-	ctx := context.WithoutCancel(cmd.Context()) // Ctrl-C ends the observation, not the report
-	subjects, all, err := a.collect(ctx, cmd, engine, names)
-	if err != nil {
-		return err
-	}
-	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Recorder: a.recorder(), Flags: a.flags(cmd), Waivers: waivers, Last: capability.CheckpointRestore, Time: time.Now()}
-	options.Evidence = newEvidence(a.scope(names, len(subjects), a.readsDB(cmd)))
-	options.Evidence.Audited = auditedEngine(ctx, engine)
+// options returns the options of the audit of a number of containers, without what was read from files.
+func (a *auditFlags) options(cmd *cobra.Command, engine auditedEngines, names []string, containers int) audit.Options {
+	options := audit.Options{Thresholds: a.thresholds, WithValues: a.withValues, Strict: a.strict, Recorder: a.recorder(), Flags: a.flags(cmd), Last: capability.CheckpointRestore, Time: time.Now()}
+	options.Evidence = newEvidence(a.scope(names, containers, a.readsDB(cmd)))
+	options.Evidence.Audited = auditedEngine(context.WithoutCancel(cmd.Context()), engine)
 	if last, err := kernel.LastCapability(); err == nil { // otherwise capmon does not run on Linux, but the containers do
 		options.Last = capability.Capability(last)
 	}
@@ -321,11 +321,11 @@ func (a *auditFlags) print(cmd *cobra.Command, engine auditedEngines, names []st
 			options.EngineBounding = &bounding
 		}
 	}
-	if !a.static {
-		merged := profile.Merge(profiles...)
-		options.Profile = &merged
-	}
-	result := audit.Of(subjects, options)
+	return options
+}
+
+// print prints the result.
+func (a *auditFlags) print(cmd *cobra.Command, result audit.Audit, names []string) (err error) {
 	if a.format.value == htmlFormat {
 		err = page.Write(cmd.OutOrStdout(), page.OfAudit(result, pageOptions()))
 	} else {

@@ -183,8 +183,9 @@ func Of(subjects []Subject, o Options) Audit {
 // CommandFor returns the command that audits a container with the same flags, and prints how to fix it.
 func (a Audit) CommandFor(name string) string { return command(a.flags, name) }
 
-func command(flags []string, name string) string {
-	return shell.Line(slices.Concat([]string{"capmon", "audit"}, flags, []string{name}))
+// command returns the command that audits the containers with these names; all if there are none.
+func command(flags []string, names ...string) string {
+	return shell.Line(slices.Concat([]string{"capmon", "audit"}, flags, names))
 }
 
 // observations contains the summaries of a profile: over all builds of an image, and for each build by its ID.

@@ -151,7 +151,7 @@ func (r *Remedy) keepOld(recreation dockerrun.Recreation) {
 // observe returns the commands that observe a new container from its start for the time that the thresholds require,
 // including a stop and a restart, and then audit it.
 func (e evidence) observe(unchanged dockerrun.Recreation) []string {
-	name, options, named := e.container.Name, "", e.container.Name
+	name, options, named := e.container.Name, "", []string{e.container.Name}
 	start, stop := strings.Join(unchanged.Lines(), " && "), shell.Line([]string{"docker", "restart", name})
 	if !e.container.Running {
 		start += " && " + shell.Line([]string{"docker", "start", name})
@@ -161,7 +161,7 @@ func (e evidence) observe(unchanged dockerrun.Recreation) []string {
 		start = composeUp(*c, "--force-recreate", "--no-deps")
 	}
 	if service := e.container.Service; service != "" {
-		named = "" // the new tasks have other names
+		named = nil // the new tasks have other names
 		name, options = service, "--all-containers --label=com.docker.swarm.service.name="+shell.Quote(service)+" "
 		start = shell.Line([]string{"docker", "service", "update", "--force", service})
 		stop = start
@@ -170,21 +170,16 @@ func (e evidence) observe(unchanged dockerrun.Recreation) []string {
 	script := fmt.Sprintf("%s && sleep %d && %s", start, seconds, stop)
 	return []string{
 		fmt.Sprintf("capmon profile --save=%s %s-- sh -c %s", shell.Quote(profileFile(name)), options, shell.Quote(script)),
-		auditProfile(name, named),
+		auditProfile(name, named...),
 	}
 }
 
 // profileFile returns the file for a profile of a container or service.
 func profileFile(name string) string { return "./" + name + ".json" }
 
-// auditProfile returns the command that audits a container, or all if it is "", with the profile of a container or
-// service.
-func auditProfile(name, audited string) string {
-	words := []string{"capmon", "audit", "--profile=" + profileFile(name)}
-	if audited != "" {
-		words = append(words, audited)
-	}
-	return shell.Line(words)
+// auditProfile returns the command that audits containers with the profile of a container or service.
+func auditProfile(name string, audited ...string) string {
+	return command([]string{"--profile=" + profileFile(name)}, audited...)
 }
 
 // prove returns the command that proves the list; "" for a swarm service. It contains the placeholder TEST, because

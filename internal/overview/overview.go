@@ -88,6 +88,18 @@ func (r Row) CertainlyUnused() capability.Set {
 // Grave reports whether an operator has to do something about the container.
 func (r Row) Grave() bool { return slices.Contains([]Status{Fail, Manual, Unused, Unsure}, r.Status) }
 
+// MostAdvised is the maximum number of rows that an advice names.
+const MostAdvised = 3
+
+// FixFirst returns the first rows of a sorted list that are grave, at most [MostAdvised].
+func FixFirst(rows []Row) []Row {
+	n := slices.IndexFunc(rows, func(r Row) bool { return !r.Grave() })
+	if n < 0 {
+		n = len(rows)
+	}
+	return rows[:min(n, MostAdvised)]
+}
+
 // Why returns a clause that says what is grave about a row.
 func (r Row) Why() string {
 	switch {

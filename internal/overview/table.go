@@ -326,9 +326,6 @@ func (t Totals) text() string {
 	return s
 }
 
-// adviseOn is the number of containers that [Advice] names.
-const adviseOn = 3
-
 // Advice returns which containers to start with, why, and the commands that print their details and all details.
 //
 // command is the command of the overview, as words. If it is empty, Advice returns no commands. option is the option of
@@ -336,10 +333,7 @@ const adviseOn = 3
 // commands, at the width of the terminal; 0 for no limit.
 func Advice(o Overview, command []string, option string, width int) string {
 	var s strings.Builder
-	for i, row := range o.Rows[:min(len(o.Rows), adviseOn)] {
-		if !row.Grave() {
-			break
-		}
+	for i, row := range FixFirst(o.Rows) {
 		first := "Start with"
 		if i > 0 {
 			first = "Then"

@@ -171,7 +171,7 @@ func (p *Page) diffAdvice(c compare.Comparison) {
 	p.AdviceTitle, p.AdviceHint = "New capabilities", "A link opens the container, with everything that changed."
 	for i, row := range p.Views[0].Rows {
 		each := c.Containers[row.Members[0]]
-		if each.New().Empty() || len(p.Advice) == mostAdvice {
+		if each.New().Empty() || len(p.Advice) == overview.MostAdvised {
 			continue
 		}
 		text := "it now needs, or tried to use, " + each.New().Text()

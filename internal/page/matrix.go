@@ -248,16 +248,11 @@ func plural(n int, one, many string) string {
 	return many
 }
 
-// mostAdvice is the maximum number of rows that the advice names.
-const mostAdvice = 3
-
 // advise sets the advice: why the first rows need attention, if they do.
 func (p *Page) advise(rows []overview.Row) {
 	p.AdviceTitle, p.Advice = "Fix first", []Advice{}
 	p.AdviceHint = "A link opens the container: why, with the evidence, and the settings and commands that fix it."
-	for i, r := range rows[:min(len(rows), mostAdvice)] {
-		if r.Grave() {
-			p.Advice = append(p.Advice, Advice{Row: i, Text: r.Why()})
-		}
+	for i, r := range overview.FixFirst(rows) {
+		p.Advice = append(p.Advice, Advice{Row: i, Text: r.Why()})
 	}
 }

@@ -201,7 +201,7 @@ services:
 		script += "\ngrep --quiet --max-count=1 --line-regexp done < <(exec docker logs --follow " + name + " 2>&1)"
 	}
 	mustExecute(t, binary, "profile", "--save", profile, "--", "bash", "-ec", script)
-	judge := slices.Concat([]string{"--profile", profile, "--min-observed=1ms"}, names)
+	judge := slices.Concat([]string{"--profile", profile, "--min-observed=1us"}, names)
 
 	before := auditAs(t, 1, judge...)
 	if before.Schema != 1 || len(before.Containers) != len(names) {
@@ -245,7 +245,7 @@ services:
 		same(t, "granted", before.Containers[before.of(t, "audit-privileged")].Grants.Set, strings.Split(capability.Set(bounding).String(), ","))
 	})
 	t.Run("from a database", func(t *testing.T) {
-		stored := auditAs(t, 1, slices.Concat([]string{"--db", imported(t, profile), "--min-observed=1ms"}, names)...)
+		stored := auditAs(t, 1, slices.Concat([]string{"--db", imported(t, profile), "--min-observed=1us"}, names)...)
 		if diff := cmp.Diff(before, stored); diff != "" {
 			t.Error(diff)
 		}
@@ -261,7 +261,7 @@ services:
 		}
 	})
 	t.Run("of running containers", func(t *testing.T) {
-		args := []string{"--for=1s", "--min-observed=1ms", "audit-noraw", "audit-nothing", "audit-unseen"}
+		args := []string{"--for=1s", "--min-observed=1us", "audit-noraw", "audit-nothing", "audit-unseen"}
 		report := auditAs(t, 0, args...)
 		for name, want := range map[string]string{"noraw": "capmon did not see the start of the container", "nothing": "no capability", "unseen": "capmon has never observed it"} {
 			if c := report.Containers[report.of(t, "audit-"+name)]; !strings.Contains(strings.Join(c.Reasons, "\n"), want) {
@@ -372,7 +372,7 @@ func TestAuditOfARestart(t *testing.T) {
 	}
 	restarted := filepath.Join(directory, "restarted.json")
 	mustExecute(t, binary, "profile", "--save", restarted, "--", "docker", "restart", name)
-	judge := []string{"--min-observed=1ms", "--min-observed-risky=1ms"}
+	judge := []string{"--min-observed=1us", "--min-observed-risky=1ms"}
 	c := auditAs(t, 0, append(judge, "--profile", restarted, name)...).Containers[0]
 	if c.Status != "manual" || c.Remedy.Certain || !strings.Contains(strings.Join(c.Reasons, "\n"), "capmon did not see the start of the container") && !strings.Contains(strings.Join(c.Reasons, "\n"), "capmon saw only restarts of the container") {
 		t.Fatalf("after a restart: %s (%q), %+v", c.Status, c.Reasons, c.Remedy)
@@ -423,7 +423,7 @@ func TestAuditOfManyContainersRecordsAll(t *testing.T) {
 	}
 
 	s := serve(t, "--save-every=1s")
-	judge := slices.Concat([]string{binary, "audit", "--db", s.Database, "--min-observed=1ms"}, names)
+	judge := slices.Concat([]string{binary, "audit", "--db", s.Database, "--min-observed=1us"}, names)
 	var stored result
 	eventually(t, "serve saves the running containers", func() bool {
 		stored = execute(t, judge...)

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,7 +27,7 @@ func newPrivateContainerd(t *testing.T) privateContainerd {
 	}
 	t.Cleanup(func() { mustExecute(t, "../../scripts/containerd.sh", "stop", directory) })
 	c := privateContainerd{t, strings.TrimSpace(mustExecute(t, "../../scripts/containerd.sh", "start", directory)), directory + "/containerd.sock"}
-	c.must("-n", "default", "image", "import", c.archive())
+	c.must("-n", "default", "image", "import", imageArchive(c.t))
 	return c
 }
 
@@ -129,7 +128,7 @@ func TestContainerd(t *testing.T) {
 func TestNamespacesOfContainerd(t *testing.T) {
 	t.Parallel()
 	c := newPrivateContainerd(t)
-	c.must("-n", "ctn", "image", "import", c.archive())
+	c.must("-n", "ctn", "image", "import", imageArchive(c.t))
 	observation := c.watch("--container=ctn-web", "--container=ctn/ctn-web")
 	c.run("ctn-web", nil, sh("touch /tmp/x && chown 5 /tmp/x")...)
 	c.must("-n", "ctn", "run", "--rm", containerdImage, "ctn-web", "chroot", "/", "true")
@@ -146,14 +145,6 @@ func TestNamespacesOfContainerd(t *testing.T) {
 	}
 	same(t, "required in default", required["default/ctn-web"], caps("CHOWN"))
 	same(t, "required in ctn", required["ctn/ctn-web"], caps("SYS_CHROOT"))
-}
-
-// archive returns an archive of the image bb.
-func (c privateContainerd) archive() string {
-	c.t.Helper()
-	archive := filepath.Join(c.t.TempDir(), "bb.tar")
-	mustExecute(c.t, "docker", "save", "-o", archive, "bb")
-	return archive
 }
 
 // observeAll runs the workloads and returns their records. On a busy host, capmon can be too late for a container whose

@@ -25,9 +25,7 @@ func newPrivatePodman(t *testing.T) privatePodman {
 	}
 	t.Cleanup(func() { mustExecute(t, "../../scripts/podman.sh", "remove", directory) })
 	p := privatePodman{t, strings.TrimSpace(mustExecute(t, "../../scripts/podman.sh", "make", directory))}
-	archive := filepath.Join(t.TempDir(), "bb.tar")
-	mustExecute(t, "docker", "save", "-o", archive, "bb")
-	p.must("load", "-i", archive)
+	p.must("load", "-i", imageArchive(t))
 	return p
 }
 

@@ -48,7 +48,7 @@ func TestServiceOfASwarm(t *testing.T) {
 	same(t, "command", []string{mustExecute(t, binary, "flags", "--for=service-update", file)}, []string{advice + "\n"})
 	audited := func() auditReport {
 		tasks := strings.Fields(mustExecute(t, "docker", "ps", "-aq", "--filter=label=com.docker.swarm.service.name=job"))
-		return auditAs(t, exitFindings, slices.Concat([]string{"--profile", file, "--min-observed=1ms"}, tasks)...)
+		return auditAs(t, exitFindings, slices.Concat([]string{"--profile", file, "--min-observed=1us"}, tasks)...)
 	}
 	for _, task := range audited().Containers {
 		if task.Status != "fail" || task.Remedy.Service != advice || len(task.Remedy.Run) > 0 {

@@ -92,9 +92,7 @@ func startPodman(t *testing.T) (podman func(args ...string) result) {
 			"--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime=runc",
 		}, args...)...)
 	}
-	archive := filepath.Join(directory, "bb.tar")
-	mustExecute(t, "docker", "save", "-o", archive, "bb")
-	if r := podman("load", "-i", archive); r.code != 0 {
+	if r := podman("load", "-i", imageArchive(t)); r.code != 0 {
 		t.Fatal(r.stderr)
 	}
 	return podman

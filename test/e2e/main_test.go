@@ -242,6 +242,14 @@ func watchAt(t *testing.T, host string, args ...string) *observation {
 	}, append([]string{binary, "profile", "-o", "json"}, args...)...)
 }
 
+// imageArchive returns an archive of the image bb.
+func imageArchive(t *testing.T) string {
+	t.Helper()
+	archive := filepath.Join(t.TempDir(), "bb.tar")
+	mustExecute(t, "docker", "save", "-o", archive, "bb")
+	return archive
+}
+
 // watchBy is like [watch], but with this command and with a function that starts it. It appends the option
 // --ready-file.
 func watchBy(t *testing.T, start func(*exec.Cmd) error, command ...string) *observation {

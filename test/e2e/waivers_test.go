@@ -86,7 +86,7 @@ func TestAuditWithWaivers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			file := waivers(t, test.waivers...)
-			arguments := slices.Concat([]string{"audit", "--profile", profile, "--min-observed=1ms", "--waivers", file}, names)
+			arguments := slices.Concat([]string{"audit", "--profile", profile, "--min-observed=1us", "--waivers", file}, names)
 			var audit waivedAudit
 			if err := json.Unmarshal([]byte(expected(t, test.code, append(arguments, "-o", "json")).stdout), &audit); err != nil {
 				t.Fatal(err)
@@ -139,7 +139,7 @@ func TestAuditWithWaivers(t *testing.T) {
 	}
 	t.Run("the remedy keeps what is waived", func(t *testing.T) {
 		file := waivers(t, "container: waivers-two, capabilities: [KILL], expires: "+day(90))
-		r := expected(t, exitFindings, []string{"audit", "--profile", profile, "--min-observed=1ms", "--waivers", file, "waivers-two"}, "and with those that waivers cover: KILL")
+		r := expected(t, exitFindings, []string{"audit", "--profile", profile, "--min-observed=1us", "--waivers", file, "waivers-two"}, "and with those that waivers cover: KILL")
 		if !strings.Contains(r.stdout, "--cap-add=CHOWN --cap-add=KILL ") || strings.Contains(r.stdout, "--cap-add=NET_RAW") {
 			t.Error(r.stdout)
 		}

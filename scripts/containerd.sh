@@ -10,27 +10,12 @@
 # Only the sockets of the shims are in /run/containerd/s. The script needs root.
 set -euo pipefail
 
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-
-die() {
-	echo "containerd.sh: $*" >&2
-	exit 2
-}
-
-usage() {
-	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
-	exit 2
-}
-
-need() {
-	command -v "$1" >/dev/null || die "$1 not found: run scripts/setup.sh"
-}
+# shellcheck source=scripts/private-engine.sh
+source "$(dirname "${BASH_SOURCE[0]}")/private-engine.sh"
 
 # set_paths DIR sets the paths of the containerd in DIR.
 set_paths() {
-	dir=$(realpath -m -- "$1")
-	if [[ ! $dir =~ ^/[A-Za-z0-9/._+-]+$ ]]; then die "invalid directory $dir: use only letters, digits and /._+-"; fi
-	if ((${#dir} > 80)); then die "directory $dir is too long: use at most 80 bytes"; fi
+	set_directory "$1" 80
 	socket=$dir/containerd.sock
 	network=$dir/net
 	ctr=$dir/ctr
@@ -96,7 +81,7 @@ remove_containers() {
 }
 
 stop_daemon() {
-	local pid mount namespace i
+	local pid namespace i
 	pid=$(cat "$dir/containerd.pid" 2>/dev/null || true)
 	if [[ -x $ctr ]] && answers; then
 		for namespace in $("$ctr" namespaces list -q); do
@@ -110,9 +95,7 @@ stop_daemon() {
 			sleep 0.1
 		done
 	fi
-	while read -r mount; do
-		umount -l -- "$mount" 2>/dev/null || true
-	done < <(awk -v dir="$dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
+	unmount_all
 	rm -rf --one-file-system -- "${dir:?}"/{root,state,net,ctr,containerd.sock,containerd.sock.ttrpc,containerd.toml,containerd.log,containerd.pid}
 	rmdir -- "$dir" 2>/dev/null || true # fails if DIR has other files
 }

@@ -11,27 +11,12 @@
 # podman, which has only a loopback interface. The script needs root.
 set -euo pipefail
 
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-
-die() {
-	echo "podman.sh: $*" >&2
-	exit 2
-}
-
-usage() {
-	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
-	exit 2
-}
-
-need() {
-	command -v "$1" >/dev/null || die "$1 not found: run scripts/setup.sh"
-}
+# shellcheck source=scripts/private-engine.sh
+source "$(dirname "${BASH_SOURCE[0]}")/private-engine.sh"
 
 # set_paths DIR sets the paths of the podman in DIR.
 set_paths() {
-	dir=$(realpath -m -- "$1")
-	if [[ ! $dir =~ ^/[A-Za-z0-9/._+-]+$ ]]; then die "invalid directory $dir: use only letters, digits and /._+-"; fi
-	if ((${#dir} > 50)); then die "directory $dir is too long: use at most 50 bytes"; fi
+	set_directory "$1" 50
 	namespaces=$dir/ns
 	podman=$dir/podman
 }
@@ -103,15 +88,13 @@ remove_files() {
 }
 
 remove_podman() {
-	local mount i
+	local i
 	if [[ -x $podman && -e $namespaces/mnt ]]; then
 		"$podman" pod rm --all --force --time 0 >/dev/null 2>&1 || true
 		"$podman" rm --all --force --time 0 >/dev/null 2>&1 || true
 	fi
 	umount -l "$namespaces/net" "$namespaces/mnt" "$namespaces" 2>/dev/null || true
-	while read -r mount; do
-		umount -l -- "$mount" 2>/dev/null || true
-	done < <(awk -v dir="$dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
+	unmount_all
 	for ((i = 0; ; i++)); do # podman can still write files about containers that have just ended
 		if remove_files; then break; fi
 		if ((i == 20)); then die "removing the files in $dir failed"; fi

@@ -46,19 +46,12 @@ func NewReader(cgroups kernel.Cgroups) *Reader {
 // Read returns the bundle of a container. cgroup is the path of the container's cgroup, and pid a process in it. The
 // error is [ErrNone] if there is no process of an engine that names the container.
 func (r *Reader) Read(cgroup, id string, pid int) (Bundle, error) {
-	caller, err := r.findCaller(id, pid)
+	found, err := r.Find(id, pid)
 	if err != nil {
 		return Bundle{}, err
 	}
-	defer caller.process.close()
-	b, err := r.readOf(caller, id)
-	if err == nil && b.Engine != Docker && b.Cgroup() != cgroup {
-		err = disagreement(b, cgroup)
-	}
-	if err != nil {
-		return Bundle{}, err
-	}
-	return b, nil
+	defer found.Close()
+	return r.ReadFound(found, cgroup)
 }
 
 func disagreement(b Bundle, cgroup string) error {
@@ -85,8 +78,20 @@ func (r *Reader) Find(id string, pid int) (*Found, error) {
 // Close releases the process.
 func (f *Found) Close() { f.caller.process.close() }
 
-// ReadFound returns the bundle that a process names. name is as in [Reader.Search].
-func (r *Reader) ReadFound(f *Found, name string) (Bundle, error) {
+// ReadFound returns the bundle that a process names, for a container in a cgroup with this path.
+func (r *Reader) ReadFound(f *Found, cgroup string) (Bundle, error) {
+	b, err := r.readOf(f.caller, f.id)
+	if err == nil && b.Engine != Docker && b.Cgroup() != cgroup {
+		err = disagreement(b, cgroup)
+	}
+	if err != nil {
+		return Bundle{}, err
+	}
+	return b, nil
+}
+
+// ReadNamed returns the bundle that a process names. name is as in [Reader.Search].
+func (r *Reader) ReadNamed(f *Found, name string) (Bundle, error) {
 	return r.readNamed(f.caller, name, f.id)
 }
 

@@ -99,7 +99,7 @@ func (o *Observer) readBundleInBackground(ctx context.Context, cgroup uint64, id
 			return
 		}
 		defer o.bundles.end()
-		if where, ok := o.monitor.CgroupPath(cgroup, pid); ok && !o.readBundle(cgroup, where, id, []int{pid}) {
+		if where, ok := o.monitor.CgroupPath(cgroup, pid); ok && !o.readBundle(cgroup, where, id, early, []int{pid}) {
 			return
 		}
 		o.searchBundle(cgroup, id, early) // during runtime setup, the kernel reports processes that end soon
@@ -120,7 +120,7 @@ func (o *Observer) searchBundle(cgroup uint64, id string, early *bundle.Found) {
 	var b bundle.Bundle
 	err := bundle.ErrNone
 	if early != nil {
-		b, err = o.bundles.ReadFound(early, info.Name)
+		b, err = o.bundles.ReadNamed(early, info.Name)
 	}
 	if err != nil {
 		b, err = o.bundles.Search(info.Name, id)
@@ -169,20 +169,21 @@ func (o *Observer) readMissingBundles(ctx context.Context) {
 		}
 		reads.Go(func() {
 			defer o.bundles.end()
-			o.readBundle(cgroup, where, named[cgroup], o.someProcesses(where))
+			o.readBundle(cgroup, where, named[cgroup], nil, o.someProcesses(where))
 		})
 	}
 	reads.Wait()
 }
 
 // readBundle reads the bundle of a container in the cgroup where, and records what it reports. pids are processes of
-// the container. It returns true if none of them leads to a bundle, but others may.
-func (o *Observer) readBundle(cgroup uint64, where, id string, pids []int) (none bool) {
+// the container. early is what an earlier search from the first of them has found; nil if there was none. readBundle
+// returns true if none of the processes leads to a bundle, but others may.
+func (o *Observer) readBundle(cgroup uint64, where, id string, early *bundle.Found, pids []int) (none bool) {
 	o.mu.Lock()
 	o.bundleData.attempts[cgroup]++
 	first := o.bundleData.attempts[cgroup] == 1
 	o.mu.Unlock()
-	b, pid, err := o.findBundle(where, id, pids)
+	b, pid, err := o.findBundle(where, id, early, pids)
 	if errors.Is(err, bundle.ErrTooLarge) && first {
 		o.log.Warn("reading the bundle of a container failed; if no engine reports the container, its name and its exact grants are not known", zap.String("id", id), zap.Error(err))
 	}
@@ -246,8 +247,15 @@ func (o *Observer) someProcesses(where string) (pids []int) {
 // maxBundlePIDs is the number of a container's processes from which the search for its bundle starts.
 const maxBundlePIDs = 16
 
-// findBundle returns the bundle, and the process from which it was found.
-func (o *Observer) findBundle(where, id string, pids []int) (bundle.Bundle, int, error) {
+// findBundle returns the bundle, and the process from which it was found. The parameters are as in readBundle.
+func (o *Observer) findBundle(where, id string, early *bundle.Found, pids []int) (bundle.Bundle, int, error) {
+	if early != nil {
+		b, err := o.bundles.ReadFound(early, where)
+		if err != nil {
+			err = fmt.Errorf("cgroup %s: %w", where, err)
+		}
+		return b, pids[0], err
+	}
 	err := bundle.ErrNone
 	for _, pid := range pids {
 		b, readErr := o.bundles.Read(where, id, pid)

@@ -183,8 +183,13 @@ func (s served) overTLS() {
 	// Another test verifies the certificate. This test verifies that serve can read its files.
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}}} //nolint:gosec
 	for token, want := range map[string]int{"": http.StatusUnauthorized, "0123456789abcdef": http.StatusOK} {
-		if status, body, err := capmontest.GetBy(client, "https://"+s.tcp+"/readyz", token); err != nil || status != want {
-			s.T.Errorf("with token %q: %d, %s, %v", token, status, body, err)
-		}
+		// A save that takes long makes serve unready for a while.
+		eventually(s.T, fmt.Sprintf("with token %q, serve responds with %d", token, want), func() bool {
+			status, body, err := capmontest.GetBy(client, "https://"+s.tcp+"/readyz", token)
+			if err != nil || status != want {
+				s.T.Logf("with token %q: %d, %s, %v", token, status, body, err)
+			}
+			return err == nil && status == want
+		})
 	}
 }

@@ -35,7 +35,7 @@ func configOf(cgroupsPath, annotations string) string {
 
 func parsed(t *testing.T, engine, config string) Bundle {
 	t.Helper()
-	return parsedIn(t, Bundle{Engine: engine, Namespace: kubernetes}, config)
+	return parsedIn(t, Bundle{Engine: engine, Namespace: kubernetesNamespace}, config)
 }
 
 // parsedIn is parsed for a bundle with fields from its caller.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/kubernetes"
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
@@ -59,6 +60,8 @@ type Info struct {
 	// pod, and runs no workload (infra container, pause).
 	Pod     string
 	Sandbox bool
+	// Kubernetes identifies the pod of a container of Kubernetes.
+	Kubernetes kubernetes.Pod
 	// Cgroup is the path of the container's cgroup, if the engine reports it: the name of the cgroup may not have the
 	// ID.
 	Cgroup string
@@ -91,6 +94,9 @@ func (i Info) WithBundle(bundle Info) Info {
 	i.Engine, i.Pod, i.Sandbox, i.Granted = bundle.Engine, cmp.Or(bundle.Pod, i.Pod), i.Sandbox || bundle.Sandbox, bundle.Granted
 	if i.Seccomp == nil {
 		i.Seccomp = bundle.Seccomp
+	}
+	if i.Kubernetes == (kubernetes.Pod{}) {
+		i.Kubernetes = bundle.Kubernetes
 	}
 	return i
 }

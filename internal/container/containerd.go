@@ -39,8 +39,8 @@ const (
 	dockerNamespace = "moby"
 	// ctr and nerdctl use defaultNamespace by default. The kubelet uses kubernetesNamespace.
 	defaultNamespace, kubernetesNamespace = "default", "k8s.io"
-	// maxContainerdMessage is the maximum size of one answer of containerd. A container has about 20 kB.
-	maxContainerdMessage = 16 << 20
+	// maxGRPCMessage is the maximum size of one answer of containerd or the CRI. A container has about 20 kB.
+	maxGRPCMessage = 16 << 20
 	// containerdTimeout is the time limit of one request, apart from lists and events.
 	containerdTimeout = 5 * time.Second
 	// maxKnownImages is the number of containers whose images and layers are kept.
@@ -53,6 +53,7 @@ type Containerd struct {
 	connection *grpc.ClientConn
 	skipDocker bool
 	clock      kernel.Clock
+	cri        *criPlugin
 
 	mu     sync.Mutex
 	images map[string]imageData // by container ID
@@ -72,6 +73,8 @@ type ContainerdOptions struct {
 	Address string
 	// SkipDocker leaves out the containers of Docker, for callers that ask Docker about them.
 	SkipDocker bool
+	// Caution receives the error when the CRI plugin stops answering. It may be nil.
+	Caution func(error)
 }
 
 // containerdSockets are the well-known paths of containerd's socket: of most distributions, of k3s and RKE2, and of
@@ -110,17 +113,26 @@ func ChooseContainerd(options ContainerdOptions) (*Containerd, error) {
 	if c.clock, err = kernel.NewClock(); err != nil {
 		return nil, err
 	}
-	c.connection, err = grpc.NewClient("passthrough:///containerd",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxContainerdMessage)),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			var dialer net.Dialer
-			return dialer.DialContext(ctx, "unix", c.address)
-		}))
-	if err != nil {
+	if c.connection, err = dialGRPC(c.address); err != nil {
 		return nil, fmt.Errorf("creating a client for containerd at %s: %w", c.address, err)
 	}
+	cri, err := newCRI(c.address, c.connection)
+	if err != nil {
+		return nil, errors.Join(err, c.connection.Close())
+	}
+	c.cri = &criPlugin{CRI: cri, caution: options.Caution, infos: make(map[string]Info)}
 	return c, nil
+}
+
+// dialGRPC returns a connection to the socket with this path. Nothing need listen there.
+func dialGRPC(path string) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///localhost",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxGRPCMessage)),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			return dialer.DialContext(ctx, "unix", path)
+		}))
 }
 
 // Ping checks whether containerd answers.
@@ -160,14 +172,20 @@ func (c *Containerd) Settings(context.Context, string) (Settings, error) {
 
 // failed describes an error of a request.
 func (c *Containerd) failed(request string, err error) error {
-	return fmt.Errorf("%s from containerd at %s: %w", request, c.address, &containerdError{err})
+	return fmt.Errorf("%s from containerd at %s: %w", request, c.address, &grpcError{err})
 }
 
-// containerdError is an error of gRPC without the words of gRPC.
-type containerdError struct{ err error }
+// grpcError is an error of gRPC without the words of gRPC.
+type grpcError struct{ err error }
 
-func (e *containerdError) Error() string { return status.Convert(e.err).Message() }
-func (e *containerdError) Unwrap() error { return e.err }
+func (e *grpcError) Error() string {
+	if _, ok := status.FromError(e.err); !ok {
+		return e.err.Error()
+	}
+	return status.Convert(e.err).Message()
+}
+
+func (e *grpcError) Unwrap() error { return e.err }
 
 // PID implements [Engine]. It reads from the socket which process listens.
 func (c *Containerd) PID() int { return listenerOf(c.address) }
@@ -248,6 +266,9 @@ func (c *Containerd) listNamespace(ctx context.Context, namespace string, all bo
 	for {
 		answer, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
+			if namespace == kubernetesNamespace && len(infos) > 0 {
+				c.cri.describeAll(ctx, infos)
+			}
 			return infos, nil
 		}
 		if err != nil {
@@ -267,7 +288,9 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 	info := Info{
 		ID: containerid.Qualified(namespace, one.GetID()), Name: nameOf(namespace, one), Image: one.GetImage(), Labels: one.GetLabels(),
 		Engine: bundle.Containerd, NeverStarted: true,
-		Sandbox: one.GetLabels()["io.cri-containerd.kind"] == "sandbox",
+	}
+	if isOfCRI(namespace, info.Labels) {
+		info.setPod()
 	}
 	if namespace == dockerNamespace {
 		info.Engine = bundle.Docker
@@ -278,12 +301,10 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 	return info
 }
 
-// nameOf returns the name of a container: the one that nerdctl or Kubernetes has given it, or otherwise the one that
-// the user has chosen. Names are unique only in their namespaces, so a name outside the default namespace is
+// nameOf returns the name of a container: the one that nerdctl has given it, or otherwise the one that the user has chosen. Names are unique only in their namespaces, so a name outside the default namespace is
 // NAMESPACE/NAME. Docker's containers have their names only in Docker.
 func nameOf(namespace string, one *containers.Container) string {
-	labels := one.GetLabels()
-	name := cmp.Or(labels["nerdctl/name"], labels["io.kubernetes.container.name"])
+	name := one.GetLabels()["nerdctl/name"]
 	if id := containerid.Qualified(namespace, one.GetID()); name == "" && containerid.IsQualified(id) {
 		name = one.GetID()
 	}
@@ -350,12 +371,15 @@ func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Inf
 	}
 	if process := got.GetProcess(); err == nil && process != nil {
 		info.setTask(process)
-		info.StartedAt = c.startOf(info.Pid)
+		info.StartedAt = startOf(c.clock, info.Pid)
 	}
 	if err := info.addSpec(namespace, one.GetSpec().GetValue()); err != nil {
 		return Info{}, err
 	}
 	c.addImage(ctx, &info, one)
+	if isOfCRI(namespace, one.GetLabels()) {
+		info = c.cri.describe(ctx, info)
+	}
 	info.Inspected = true
 	return info, nil
 }
@@ -368,7 +392,10 @@ func (i *Info) addSpec(namespace string, spec []byte) error {
 	}
 	i.Name = cmp.Or(i.Name, b.Name)
 	i.Image = cmp.Or(b.Image, i.Image)
-	i.Pod, i.Sandbox = b.Pod, i.Sandbox || b.Sandbox
+	i.Pod, i.Sandbox = b.Pod, b.Sandbox
+	if b.Kubernetes.Name != "" { // the labels may be those of the image
+		i.Name, i.Kubernetes = b.Name, b.Kubernetes
+	}
 	i.User, i.Granted, i.Cgroup = b.User, b.Bounding, b.Cgroup()
 	if !b.Seccomp {
 		i.Seccomp = seccomp.None()
@@ -433,9 +460,8 @@ func (c *Containerd) layersOf(ctx context.Context, one *containers.Container) []
 	return nil
 }
 
-// startOf returns when a process started, which containerd does not report. It returns the zero time if the process
-// has ended.
-func (c *Containerd) startOf(pid int) time.Time {
+// startOf returns when a process started. It returns the zero time if the process has ended.
+func startOf(clock kernel.Clock, pid int) time.Time {
 	if pid <= 0 {
 		return time.Time{}
 	}
@@ -443,5 +469,5 @@ func (c *Containerd) startOf(pid int) time.Time {
 	if err != nil {
 		return time.Time{}
 	}
-	return c.clock.Time(ns)
+	return clock.Time(ns)
 }

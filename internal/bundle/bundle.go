@@ -48,7 +48,9 @@ type Bundle struct {
 	// Sandbox: the container is the sandbox of its pod. It runs no workload.
 	Sandbox bool
 	// Kubernetes identifies the pod of a container of Kubernetes. The owner is not known.
-	Kubernetes  kubernetes.Pod
+	Kubernetes kubernetes.Pod
+	// Labels are those that the kubelet gives to a container of Kubernetes.
+	Labels      map[string]string
 	Annotations map[string]string
 
 	// Bounding, Permitted and Ambient are the capabilities of the first process; nil if they are not known.
@@ -183,7 +185,7 @@ func (b *Bundle) setPod(pod kubernetes.Pod, container string) {
 	if b.Sandbox {
 		container = "" // CRI-O calls all sandboxes POD
 	}
-	b.Name = cmp.Or(pod.ContainerName(container), b.Name)
+	b.Name, b.Labels = cmp.Or(pod.ContainerName(container), b.Name), pod.Labels(nil, container)
 }
 
 // isPause reports whether a command is that of the sandbox of a pod.

@@ -226,7 +226,8 @@ func (o *Observer) findBundle(where, id string, pids []int) (bundle.Bundle, int,
 // infoOf returns what a bundle reports about a container.
 func infoOf(b bundle.Bundle, pid int) container.Info {
 	info := container.Info{
-		ID: b.ID, Name: b.Name, Image: b.Image, ImageID: b.ImageID, Engine: b.Engine, BundleOnly: true, Pod: b.Pod, Sandbox: b.Sandbox, Kubernetes: b.Kubernetes,
+		ID: b.ID, Name: b.Name, Image: b.Image, ImageID: b.ImageID, Engine: b.Engine, BundleOnly: true, Pod: b.Pod, Sandbox: b.Sandbox,
+		Kubernetes: b.Kubernetes, Labels: b.Labels,
 		User: b.User, Privileged: b.Privileged, Granted: b.Bounding, Layers: b.Layers,
 		Running: pid != 0, Pid: pid, CreatedAt: b.Created, Inspected: true,
 	}

@@ -136,6 +136,10 @@ type seen struct {
 	Unconfirmed     string
 	Engine, Pod     string
 	Sandbox         bool
+	PodName, PodUID string
+	Namespace       string
+	Owner           string
+	NetworkMode     string
 	Grants          struct{ Engine, Kernel []string }
 	Service         string
 	Complete        bool

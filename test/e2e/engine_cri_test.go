@@ -1,0 +1,260 @@
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// kubernetesNode is a containerd with the CRI of Kubernetes. The test does what a kubelet does.
+type kubernetesNode struct {
+	privateContainerd
+	runtime runtime.RuntimeServiceClient
+}
+
+func newKubernetesNode(t *testing.T) kubernetesNode {
+	t.Helper()
+	directory, err := os.MkdirTemp("/var/tmp", "cri-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mustExecute(t, "../../scripts/containerd.sh", "stop", directory) })
+	pause, pauseArchive := pauseImage(t)
+	ctr := mustExecute(t, "../../scripts/containerd.sh", "start", directory, "docker.io/library/"+pause+":latest")
+	c := privateContainerd{t, strings.TrimSpace(ctr), directory + "/containerd.sock"}
+	for _, archive := range []string{c.archive(), pauseArchive} {
+		c.must("-n", "k8s.io", "image", "import", archive)
+	}
+	connection, err := grpc.NewClient("unix:"+c.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = connection.Close() })
+	return kubernetesNode{c, runtime.NewRuntimeServiceClient(connection)}
+}
+
+// pauseImage makes an image whose program only waits. It returns the name and an archive.
+func pauseImage(t *testing.T) (name, archive string) {
+	t.Helper()
+	base := strings.TrimSpace(mustExecute(t, "docker", "create", "bb"))
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", base) })
+	name = "capmon-pause-" + base[:12]
+	mustExecute(t, "docker", "commit", "--change", `ENTRYPOINT ["sleep", "1000000"]`, "--change", "CMD []", base, name)
+	t.Cleanup(func() { mustExecute(t, "docker", "rmi", name) })
+	archive = filepath.Join(t.TempDir(), "pause.tar")
+	mustExecute(t, "docker", "save", "-o", archive, name)
+	return name, archive
+}
+
+// pod is a pod in the network of the node: other pods would need a network plugin.
+type pod struct {
+	node   kubernetesNode
+	id     string
+	config *runtime.PodSandboxConfig
+}
+
+// runPod starts the sandbox of a pod, in a cgroup as that of a kubelet.
+func (n kubernetesNode) runPod(namespace, name string, labels, annotations map[string]string) pod {
+	n.t.Helper()
+	uid := strings.ToLower(rand.Text())
+	labels["io.kubernetes.pod.name"], labels["io.kubernetes.pod.namespace"], labels["io.kubernetes.pod.uid"] = name, namespace, uid
+	config := &runtime.PodSandboxConfig{
+		Metadata: &runtime.PodSandboxMetadata{Name: name, Namespace: namespace, Uid: uid},
+		Labels:   labels, Annotations: annotations, LogDirectory: n.t.TempDir(),
+		Linux: &runtime.LinuxPodSandboxConfig{
+			CgroupParent: "/kubepods/burstable/pod" + uid,
+			SecurityContext: &runtime.LinuxSandboxSecurityContext{
+				NamespaceOptions: &runtime.NamespaceOption{Network: runtime.NamespaceMode_NODE, Pid: runtime.NamespaceMode_CONTAINER},
+			},
+		},
+	}
+	answer, err := n.runtime.RunPodSandbox(n.t.Context(), &runtime.RunPodSandboxRequest{Config: config})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	p := pod{n, answer.GetPodSandboxId(), config}
+	n.t.Cleanup(func() {
+		request := &runtime.RemovePodSandboxRequest{PodSandboxId: p.id}
+		if _, err := n.runtime.RemovePodSandbox(context.Background(), request); err != nil {
+			n.t.Error(err)
+		}
+		removeCgroups(config.GetLinux().GetCgroupParent())
+	})
+	return p
+}
+
+// removeCgroups removes the cgroups of a pod, and those above it if they are empty.
+func removeCgroups(parent string) {
+	for where := parent; where != "/"; where = filepath.Dir(where) {
+		for _, pattern := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+			found, _ := filepath.Glob(pattern + where)
+			for _, directory := range found {
+				_ = os.Remove(directory) // fails if another pod is in it
+			}
+		}
+	}
+}
+
+// start starts a container that is granted only these capabilities. It returns the ID.
+func (p pod) start(name string, granted []string, command ...string) string {
+	p.node.t.Helper()
+	ctx := p.node.t.Context()
+	labels := map[string]string{"io.kubernetes.container.name": name}
+	for _, label := range []string{"io.kubernetes.pod.name", "io.kubernetes.pod.namespace", "io.kubernetes.pod.uid"} {
+		labels[label] = p.config.GetLabels()[label]
+	}
+	created, err := p.node.runtime.CreateContainer(ctx, &runtime.CreateContainerRequest{
+		PodSandboxId: p.id, SandboxConfig: p.config,
+		Config: &runtime.ContainerConfig{
+			Metadata: &runtime.ContainerMetadata{Name: name}, Labels: labels,
+			Image: &runtime.ImageSpec{Image: containerdImage}, Command: command, LogPath: name + ".log",
+			Linux: &runtime.LinuxContainerConfig{SecurityContext: &runtime.LinuxContainerSecurityContext{
+				Capabilities:     &runtime.Capability{DropCapabilities: []string{"ALL"}, AddCapabilities: granted},
+				NamespaceOptions: p.config.GetLinux().GetSecurityContext().GetNamespaceOptions(),
+			}},
+		},
+	})
+	if err != nil {
+		p.node.t.Fatal(err)
+	}
+	if _, err := p.node.runtime.StartContainer(ctx, &runtime.StartContainerRequest{ContainerId: created.GetContainerId()}); err != nil {
+		p.node.t.Fatal(err)
+	}
+	return created.GetContainerId()
+}
+
+// exec runs a command in a container.
+func (p pod) exec(id string, command ...string) {
+	p.node.t.Helper()
+	answer, err := p.node.runtime.ExecSync(p.node.t.Context(), &runtime.ExecSyncRequest{ContainerId: id, Cmd: command})
+	if err != nil || answer.GetExitCode() != 0 {
+		p.node.t.Fatalf("%v: %v, exit code %d: %s", command, err, answer.GetExitCode(), answer.GetStderr())
+	}
+}
+
+// profile profiles while Docker does not answer.
+func (n kubernetesNode) profile(args ...string) *observation { return n.watch(args...) }
+
+var forever = []string{"sleep", "1000000"}
+
+// check checks that a container is as the kubelet of the test made it.
+func (p pod) check(got seen, id string, granted []string) {
+	t := p.node.t
+	t.Helper()
+	if got.ID != id || got.Engine != "containerd" || got.Image != containerdImage || got.EngineError != "" || got.Unconfirmed != "" || got.Sandbox {
+		t.Errorf("%s: %+v", got.Name, got)
+	}
+	metadata := p.config.GetMetadata()
+	if got.Namespace != metadata.GetNamespace() || got.PodName != metadata.GetName() || got.PodUID != metadata.GetUid() || got.Pod != p.id || got.NetworkMode != "host" {
+		t.Errorf("%s is in pod %q of %q with UID %q, ID %q and network %q", got.Name, got.PodName, got.Namespace, got.PodUID, got.Pod, got.NetworkMode)
+	}
+	same(t, "granted to "+got.Name, got.Granted, granted)
+	same(t, "granted to "+got.Name+" by its specification", got.Grants.Engine, granted)
+	same(t, "granted to "+got.Name+" by the kernel", got.Grants.Kernel, granted)
+}
+
+func TestPodsOfKubernetes(t *testing.T) {
+	t.Parallel()
+	n := newKubernetesNode(t)
+	deployment := func() map[string]string { return map[string]string{"app": "web", "pod-template-hash": "7d9f"} }
+	before := n.runPod("cri-pay", "web-7d9f-aaaaa", deployment(), nil)
+	running := before.start("main", []string{"CHOWN", "NET_RAW"}, forever...)
+
+	observation := n.profile("--label=app=web", "--all")
+	before.exec(running, "chown", "5", "/tmp")
+	p := n.runPod("cri-pay", "web-7d9f-bbbbb", deployment(), nil)
+	busy := p.start("main", []string{"CHOWN", "NET_RAW"}, forever...)
+	idle := p.start("idle", []string{"CHOWN"}, forever...)
+	other := n.runPod("cri-other", "static", map[string]string{"app": "web"}, map[string]string{"kubernetes.io/config.source": "file"})
+	lonely := other.start("main", []string{"SYS_CHROOT"}, forever...)
+	p.exec(busy, "probe", "rawsock")
+	other.exec(lonely, "chroot", "/", "true")
+	got := parseReport(t, observation.interrupt())
+
+	both := caps("CHOWN", "NET_RAW")
+	for _, test := range []struct {
+		pod               pod
+		id, name, owner   string
+		granted, required []string
+		startSeen         bool
+	}{
+		{before, running, "cri-pay/web-7d9f-aaaaa/main", "Deployment/web", both, caps("CHOWN"), false},
+		{p, busy, "cri-pay/web-7d9f-bbbbb/main", "Deployment/web", both, caps("NET_RAW"), true},
+		{p, idle, "cri-pay/web-7d9f-bbbbb/idle", "Deployment/web", caps("CHOWN"), nil, true},
+		{other, lonely, "cri-other/static/main", "Node", caps("SYS_CHROOT"), caps("SYS_CHROOT"), true},
+	} {
+		one := only(t, got, test.name)
+		test.pod.check(one, test.id, test.granted)
+		same(t, "required by "+test.name, one.Required, test.required)
+		if one.Owner != test.owner || one.StartSeen != test.startSeen || !one.Running {
+			t.Errorf("%s: owner %q, %+v", test.name, one.Owner, one)
+		}
+	}
+	sandbox := only(t, got, "cri-pay/web-7d9f-bbbbb")
+	if !sandbox.Sandbox || sandbox.ID != p.id || len(sandbox.Required) > 0 {
+		t.Errorf("%+v", sandbox)
+	}
+	if i := slices.IndexFunc(got, func(s seen) bool { return s.Sandbox != (s.Name == s.Namespace+"/"+s.PodName) }); i >= 0 {
+		t.Errorf("%+v", got[i])
+	}
+}
+
+// The report leaves out sandboxes: they hold the namespaces of their pods and run no workload.
+func TestSandboxesOfKubernetesAreNotJudged(t *testing.T) {
+	t.Parallel()
+	n := newKubernetesNode(t)
+	observation := n.profile()
+	p := n.runPod("cri-judged", "web", map[string]string{}, nil)
+	id := p.start("main", []string{"CHOWN"}, forever...)
+	p.exec(id, "chown", "5", "/tmp")
+	r := observation.interrupt()
+	var judged []string
+	for _, one := range parseReport(t, r) {
+		if one.Namespace == "cri-judged" {
+			judged = append(judged, one.Name)
+		}
+	}
+	same(t, "in the report", judged, []string{"cri-judged/web/main"})
+	if want := "left out the sandboxes of pods"; !strings.Contains(r.stderr, want) {
+		t.Errorf("%q is not in %s", want, r.stderr)
+	}
+}
+
+// Whoever creates a pod chooses its labels. Only the kubelet checks the names.
+func TestHostilePods(t *testing.T) {
+	t.Parallel()
+	n := newKubernetesNode(t)
+	const hostile = "web\x1b[31m\u202e<script>"
+	labels := map[string]string{
+		"app": "\x1b]0;title\a" + strings.Repeat("a", 3000), "job-name": hostile, "pod-template-hash": hostile, "nerdctl/name": "victim",
+	}
+	annotations := map[string]string{"kubernetes.io/config.source": "", "large": strings.Repeat("x", 256<<10)}
+	p := n.runPod("cri-hostile", hostile, labels, annotations)
+	id := p.start("main", []string{"CHOWN"}, forever...)
+	observation := watchBy(t, func(cmd *exec.Cmd) error {
+		cmd.Env = append(os.Environ(), "DOCKER_HOST="+noEngine(t), "CONTAINERD_ADDRESS="+n.address)
+		return cmd.Start()
+	}, binary, "profile", "--label=io.kubernetes.pod.namespace=cri-hostile", "--all", "--keep-label=*")
+	p.exec(id, "chown", "5", "/tmp")
+	r := observation.interrupt()
+	if r.code != exitDone || !strings.Contains(r.stdout, "CHOWN") {
+		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	for _, output := range []string{r.stdout, r.stderr} {
+		if strings.ContainsAny(output, "\x1b\u202e\a") {
+			t.Errorf("the output has the characters of an attacker: %q", output)
+		}
+	}
+	if !strings.Contains(r.stdout, "cri-hostile/web") || strings.Contains(r.stdout, "Job/") || strings.Contains(r.stdout, "victim") {
+		t.Errorf("wrong names: %q", r.stdout)
+	}
+}

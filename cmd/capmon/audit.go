@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,11 +14,13 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/audit"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/page"
+	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/store"
@@ -80,7 +83,7 @@ The exit code is 1 if a container fails.`,
 	flags := cmd.Flags()
 	registerOutput(flags, &a.format, append(audit.Formats(), htmlFormat)...)
 	a.overview.register(flags)
-	a.engine.register(flags)
+	a.engine.register(flags, onlyDocker, onlyPodman)
 	flags.StringArrayVar(&a.files, "profile", nil, "read what the containers use from the profile in this `FILE`; may be repeated")
 	registerDB(flags, &a.input.db)
 	registerWaivers(flags, &a.waivers)
@@ -126,11 +129,14 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
-	engine, err := a.engine.connect(cmd.Context(), true, log)
+	engine, err := a.connect(cmd.Context(), log)
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
+	if docker, only := engine.(*container.Docker); len(names) == 0 && a.engine.value == allEngines && (!only || docker.Local()) {
+		reportNotAudited(cmd, log)
+	}
 	subjects, _, err := audit.Collect(cmd.Context(), engine, names) // to report errors before the observation
 	if err != nil {
 		return a.withRemedy(err)
@@ -144,6 +150,50 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 		profiles = append(profiles, observed)
 	}
 	return a.print(cmd, engine, names, profiles, waivers)
+}
+
+// auditedEngines are the engines that an audit can ask.
+type auditedEngines interface {
+	container.Engine
+	audit.Engine
+}
+
+// connect connects to the engines.
+func (a *auditFlags) connect(ctx context.Context, log *zap.Logger) (auditedEngines, error) {
+	engine, err := a.engine.connect(ctx, true, log)
+	if err != nil {
+		return nil, err
+	}
+	audited, ok := engine.(auditedEngines)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("capmon does not audit containers of %s", engine.Name()), engine.Close())
+	}
+	return audited, nil
+}
+
+// reportNotAudited prints which containers the audit leaves out, because containerd does not have their settings.
+func reportNotAudited(cmd *cobra.Command, log *zap.Logger) {
+	containerd, err := container.ChooseContainerd(container.ContainerdOptions{WithoutDocker: true})
+	if err != nil {
+		return // there is none
+	}
+	defer containerd.Close()
+	ctx, cancel := context.WithTimeout(cmd.Context(), runningTime)
+	defer cancel()
+	running, err := containerd.List(ctx, false)
+	if err != nil {
+		log.Debug("containerd does not list its containers", zap.Error(err))
+		return
+	}
+	var names []string
+	for _, info := range running {
+		if !info.Sandbox {
+			names = append(names, printable.Word(cmp.Or(info.Name, containerid.Short(info.ID))))
+		}
+	}
+	if len(names) > 0 {
+		reportLeftOut(cmd.ErrOrStderr(), log, "because capmon audits only containers of Docker and Podman", abbreviate(names), names)
+	}
 }
 
 // load reads the saved profiles and the database.
@@ -179,7 +229,7 @@ func (a *auditFlags) withRemedy(err error) error {
 }
 
 // observe profiles the running containers, as capmon profile does. The progress shows the audited ones.
-func (a *auditFlags) observe(cmd *cobra.Command, engine engine, audited func(profile.Run) bool) (profile.Profile, error) {
+func (a *auditFlags) observe(cmd *cobra.Command, engine container.Engine, audited func(profile.Run) bool) (profile.Profile, error) {
 	log, err := a.logging.logger()
 	if err != nil {
 		return profile.Profile{}, err
@@ -225,7 +275,7 @@ func (a *auditFlags) recorder() audit.Recorder {
 }
 
 // print audits the containers and prints the result.
-func (a *auditFlags) print(cmd *cobra.Command, engine engine, names []string, profiles []profile.Profile, waivers *waiver.File) error {
+func (a *auditFlags) print(cmd *cobra.Command, engine auditedEngines, names []string, profiles []profile.Profile, waivers *waiver.File) error {
 	ctx := context.WithoutCancel(cmd.Context()) // Ctrl-C ends the observation, not the report
 	subjects, all, err := audit.Collect(ctx, engine, names)
 	if err != nil {

@@ -4,105 +4,139 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
-	"github.com/capmon/capmon/internal/audit"
 	"github.com/capmon/capmon/internal/container"
 )
 
-const allEngines, onlyDocker, onlyPodman = "all", "docker", "podman"
+const allEngines, onlyDocker, onlyPodman, onlyContainerd = "all", "docker", "podman", "containerd"
 
 // engineFlag is the value of the flag --engine: the engines that capmon asks.
 type engineFlag struct{ choiceFlag }
 
-func (e *engineFlag) register(flags *pflag.FlagSet) {
-	e.choiceFlag = choiceFlag{allEngines, []string{allEngines, onlyDocker, onlyPodman}}
-	flags.Var(e, "engine", "ask only this `ENGINE`: all, docker or podman; all are those that answer")
+// register adds the flag for a command that can ask these engines.
+func (e *engineFlag) register(flags *pflag.FlagSet, engines ...string) {
+	e.choiceFlag = choiceFlag{allEngines, append([]string{allEngines}, engines...)}
+	flags.Var(e, "engine", "ask only this `ENGINE`: "+e.list()+"; all are those that answer")
 }
 
-// engine is what commands need from one or several engines.
-type engine interface {
-	container.Engine
-	audit.Engine
+// asks reports whether the user lets the command ask an engine.
+func (e *engineFlag) asks(engine string) bool {
+	return e.value == engine || e.value == allEngines && slices.Contains(e.of, engine)
 }
 
 // connect connects to the engines. If required is set, at least one must answer. Otherwise capmon knows the containers
 // of an engine only from the kernel and from their OCI bundles until the engine answers.
-func (e *engineFlag) connect(ctx context.Context, required bool, log *zap.Logger) (engine, error) {
-	var podmans []*container.Docker
-	if e.value != onlyDocker {
-		found, skipped, err := container.FindPodman()
+func (e *engineFlag) connect(ctx context.Context, required bool, log *zap.Logger) (container.Engine, error) {
+	if e.value == onlyDocker {
+		return connect(ctx, required, log)
+	}
+	members, err := e.members(log)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(members) > 1:
+		return connectAll(ctx, members, required, log)
+	case e.value == allEngines:
+		return connect(ctx, required, log)
+	}
+	return connectOnly(ctx, members[0], required, log)
+}
+
+// members returns the engines that the user lets the command ask, Docker first. They need not answer.
+func (e *engineFlag) members(log *zap.Logger) (members []container.Member, err error) {
+	var docker *container.Docker
+	if e.asks(onlyDocker) {
+		if docker, err = container.ChooseDocker(); err != nil {
+			return nil, err
+		}
+		members = append(members, docker)
+		if !docker.Local() { // its containers are on another host
+			return members, nil
+		}
+	}
+	if e.asks(onlyPodman) {
+		podmans, err := e.podmans(docker, log)
 		if err != nil {
 			return nil, err
 		}
-		for socket, err := range skipped {
-			log.Warn("left out a socket of Podman", zap.String("socket", socket), zap.Error(err))
+		members = append(members, podmans...)
+	}
+	if e.asks(onlyContainerd) {
+		containerd, err := container.ChooseContainerd(container.ContainerdOptions{})
+		switch {
+		case err == nil:
+			members = append(members, containerd)
+		case e.value == onlyContainerd || !errors.Is(err, container.ErrNoContainerd):
+			return nil, err
 		}
-		podmans = found
 	}
-	caution := func(engine string, err error) {
-		log.Warn(engine+" does not answer; until it answers, capmon knows its containers only from the kernel and from OCI bundles", zap.Error(err))
-	}
-	switch {
-	case e.value == onlyPodman && len(podmans) == 0:
-		return nil, errors.New("found no socket of Podman: run systemctl start podman.socket as root, or set CONTAINER_HOST to the address of the socket")
-	case e.value == onlyPodman && len(podmans) == 1:
-		return pinged(ctx, podmans[0], required, log)
-	case e.value == onlyPodman:
-		return container.NewEngines(ctx, podmans, caution), nil
-	case len(podmans) == 0:
-		return connectAny(ctx, required, log)
-	}
-	docker, err := container.ChooseDocker()
+	return members, nil
+}
+
+// podmans returns the services of Podman, without one that is the engine docker.
+func (e *engineFlag) podmans(docker *container.Docker, log *zap.Logger) (members []container.Member, err error) {
+	found, skipped, err := container.FindPodman()
 	if err != nil {
 		return nil, err
 	}
-	engines := []*container.Docker{docker}
-	for _, podman := range podmans {
-		if docker.SameSocket(podman) {
-			err = errors.Join(err, podman.Close())
-			continue
+	for socket, err := range skipped {
+		log.Warn("left out a socket of Podman", zap.String("socket", socket), zap.Error(err))
+	}
+	if e.value == onlyPodman && len(found) == 0 {
+		return nil, errors.New("found no socket of Podman: run systemctl start podman.socket as root, or set CONTAINER_HOST to the address of the socket")
+	}
+	for _, podman := range found {
+		if docker == nil || !docker.SameSocket(podman) {
+			members = append(members, podman)
 		}
-		engines = append(engines, podman)
 	}
-	if len(engines) == 1 {
-		return connectAny(ctx, required, log)
-	}
-	return container.NewEngines(ctx, engines, caution), err
+	return members, nil
 }
 
-// pingTime is how long pinged waits for an engine.
-const pingTime = 10 * time.Second
+// connectAll connects to several engines.
+func connectAll(ctx context.Context, members []container.Member, required bool, log *zap.Logger) (container.Engine, error) {
+	caution := func(engine container.Member, err error) {
+		report := log.Warn
+		if docker, ok := engine.(*container.Docker); ok && !docker.Chosen() && errors.Is(err, os.ErrNotExist) {
+			report = log.Debug // Docker is not installed
+		}
+		report(fmt.Sprintf("%s at %s does not answer; until it answers, capmon knows its containers only from the kernel and from OCI bundles", engine.Name(), engine.Endpoint()), zap.Error(err))
+	}
+	engines := container.NewEngines(ctx, members, caution)
+	if engines.Answer() {
+		return engines, nil
+	}
+	var addresses []string
+	for _, member := range members {
+		addresses = append(addresses, member.Name()+" at "+member.Endpoint())
+	}
+	if required {
+		err := fmt.Errorf("no engine answers: %s; start one, or correct DOCKER_HOST or the docker context, CONTAINER_HOST or CONTAINERD_ADDRESS", strings.Join(addresses, ", "))
+		return nil, errors.Join(err, engines.Close())
+	}
+	return engines, nil
+}
 
-// pinged returns the engine, or an error if the engine is required and does not answer.
-func pinged(ctx context.Context, only *container.Docker, required bool, log *zap.Logger) (engine, error) {
-	ctx, cancel := context.WithTimeout(ctx, pingTime)
+// aliveTime is how long connectOnly waits for an engine.
+const aliveTime = 10 * time.Second
+
+// connectOnly connects to one engine that is not chosen by DOCKER_HOST or the docker context.
+func connectOnly(ctx context.Context, only container.Member, required bool, log *zap.Logger) (container.Engine, error) {
+	ctx, cancel := context.WithTimeout(ctx, aliveTime)
 	defer cancel()
-	err := only.Ping(ctx)
+	err := only.Alive(ctx)
 	if err != nil && required {
-		return nil, errors.Join(fmt.Errorf("podman at %s does not answer: %w", only.Endpoint(), err), only.Close())
+		return nil, errors.Join(fmt.Errorf("%s at %s does not answer: %w", only.Name(), only.Endpoint(), err), only.Close())
 	}
 	if err != nil {
-		log.Warn("Podman does not answer; until it answers, capmon knows its containers only from OCI bundles", zap.Error(err))
+		log.Warn(fmt.Sprintf("%s at %s does not answer; until it answers, capmon knows its containers only from OCI bundles", only.Name(), only.Endpoint()), zap.Error(err))
 	}
 	return only, nil
-}
-
-// connectAny is like [connect], but connects to containerd if Docker does not answer and containerd does.
-func connectAny(ctx context.Context, required bool, log *zap.Logger) (engine, error) {
-	docker, err := connect(ctx, true, zap.NewNop())
-	var unreachable *container.UnreachableError
-	if err == nil || !errors.As(err, &unreachable) {
-		return docker, err
-	}
-	if containerd, err := container.ChooseContainerd(container.ContainerdOptions{}); err == nil {
-		if err = containerd.Ping(ctx); err == nil {
-			return containerd, nil
-		}
-		log.Debug("containerd does not answer", zap.Error(errors.Join(err, containerd.Close())))
-	}
-	return connect(ctx, required, log)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -22,8 +23,9 @@ const (
 	maxAncestors = 16
 	// maxInside is the number of ancestors that may be in containers. A container chooses it.
 	maxInside = 1024
-	// maxConfig is the maximum size of a config.json. Ordinary ones have 10 kB.
-	maxConfig = 4 << 20
+	// maxConfig is the maximum size of a config.json. Ordinary ones have 10 kB. Users of an engine can give a container
+	// more annotations and environment variables. A file larger than largeConfig is read while no other such file is.
+	maxConfig, largeConfig = 32 << 20, 1 << 20
 )
 
 // ErrNone means that no engine's process names a bundle of the container.
@@ -33,6 +35,7 @@ var ErrNone = errors.New("no monitor or shim of an engine names the container's 
 type Reader struct {
 	cgroups kernel.Cgroups
 	storage storage
+	large   sync.Mutex // held while a large config.json is in memory
 }
 
 // NewReader returns a Reader for the containers in a hierarchy of cgroups.
@@ -120,15 +123,11 @@ func (r *Reader) readOf(caller caller, id string) (Bundle, error) {
 		return Bundle{Engine: Docker, ID: id}, nil // Docker itself reports more
 	}
 	b := Bundle{Engine: caller.engine, ID: id, Name: caller.name, Namespace: caller.namespace}
-	data, err := readTrusted(caller.root, path.Join(caller.bundle, "config.json"), maxConfig)
+	spec, err := r.readConfig(caller)
 	if err != nil {
 		return Bundle{}, err
 	}
-	var spec specs.Spec
-	if err := json.Unmarshal(data, &spec); err != nil {
-		return Bundle{}, fmt.Errorf("reading config.json: %w", err)
-	}
-	if err := b.parse(&spec); err != nil {
+	if err := b.parse(spec); err != nil {
 		return Bundle{}, err
 	}
 	if b.Engine == Podman && strings.HasPrefix(path.Base(b.Cgroup()), "crio-") { // its annotations can come from the image
@@ -145,6 +144,28 @@ func (r *Reader) readOf(caller caller, id string) (Bundle, error) {
 		}
 	}
 	return b, nil
+}
+
+// readConfig reads config.json. The error is [ErrTooLarge] if it is larger than maxConfig.
+func (r *Reader) readConfig(caller caller) (*specs.Spec, error) {
+	file, err := openTrusted(caller.root, path.Join(caller.bundle, "config.json"))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err == nil && info.Size() > largeConfig {
+		r.large.Lock()
+		defer r.large.Unlock()
+	}
+	data, err := readLimited(file, maxConfig)
+	if err != nil {
+		return nil, err
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return nil, fmt.Errorf("reading config.json: %w", err)
+	}
+	return &spec, nil
 }
 
 // caller is the process outside of a container that called the runtime, or watches the container for the engine.

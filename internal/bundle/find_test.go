@@ -218,6 +218,17 @@ func TestReadWithoutRecord(t *testing.T) {
 	}
 }
 
+// Users can give a container large annotations and many environment variables.
+func TestLargeConfig(t *testing.T) {
+	f := newFakeContainer(t)
+	write(t, f.bundle(), "config.json", configOf(f.cgroup, `"large": "`+strings.Repeat("x", 30<<20)+`"`))
+	_, pid := f.start("conmon", nil, f.arguments()...)
+	b, err := NewReader(f.cgroups).Read(f.cgroup, f.id, pid)
+	if err != nil || b.Name != "web" || b.Bounding == nil {
+		t.Errorf("%s, %v, %v", b.Name, b.Bounding, err)
+	}
+}
+
 // Podman copies the annotations of the image. With them, an image could make its container one of CRI-O.
 func TestImagesCannotChooseTheEngine(t *testing.T) {
 	f := newFakeContainer(t)
@@ -243,6 +254,7 @@ func TestForgeriesAreRefused(t *testing.T) {
 		through    []string // the command that starts the monitor
 		inside     bool     // the monitor is in the container
 		none       bool     // there is no monitor
+		is         error    // if not nil
 	}{
 		"a monitor of another user": {program: "conmon", attributes: user},
 		"a monitor in a user namespace": {program: "conmon", attributes: &syscall.SysProcAttr{
@@ -270,7 +282,7 @@ func TestForgeriesAreRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		"a config.json that is too large": {program: "conmon", forge: func(t *testing.T, f fakeContainer) {
+		"a config.json that is too large": {program: "conmon", is: ErrTooLarge, forge: func(t *testing.T, f fakeContainer) {
 			if err := os.Truncate(filepath.Join(f.bundle(), "config.json"), maxConfig+1); err != nil {
 				t.Fatal(err)
 			}
@@ -293,7 +305,7 @@ func TestForgeriesAreRefused(t *testing.T) {
 			if b, err := NewReader(f.cgroups).Search(path.Base(f.cgroup), f.id); err == nil {
 				t.Errorf("found %+v", b)
 			}
-			if test.none != errors.Is(err, ErrNone) {
+			if test.none != errors.Is(err, ErrNone) || test.is != nil && !errors.Is(err, test.is) {
 				t.Errorf("error: %v", err)
 			}
 		})

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -152,12 +153,29 @@ func readTrusted(root, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("it is larger than %d bytes", limit)
+	return readLimited(file, limit)
+}
+
+// ErrTooLarge means that a file is larger than capmon reads.
+var ErrTooLarge = errors.New("the file is too large")
+
+// readLimited reads a file up to a size. The error is [ErrTooLarge] if it is larger.
+func readLimited(file *os.File, limit int64) ([]byte, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	size := info.Size()
+	var data bytes.Buffer
+	if size <= limit {
+		data.Grow(int(size) + bytes.MinRead)
+		size, err = io.Copy(&data, io.LimitReader(file, limit+1)) // it may have grown
+	}
+	if err == nil && size > limit {
+		err = fmt.Errorf("%w: it has %d bytes, and capmon reads at most %d", ErrTooLarge, size, limit)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
+		return nil, fmt.Errorf("reading %s: %w", file.Name(), err)
 	}
-	return data, nil
+	return data.Bytes(), nil
 }

@@ -90,9 +90,9 @@ func (i Info) Grants(last capability.Capability) (capability.Set, error) {
 	return capability.Granted(i.CapAdd, i.CapDrop, i.Privileged, last)
 }
 
-// WithBundle returns what the engine reports about a container, with what its OCI bundle has.
+// WithBundle returns what the engine reports about a container, completed by what its OCI bundle has.
 func (i Info) WithBundle(bundle Info) Info {
-	i.Engine, i.Pod, i.Sandbox, i.Granted = bundle.Engine, cmp.Or(bundle.Pod, i.Pod), i.Sandbox || bundle.Sandbox, bundle.Granted
+	i.Engine, i.Pod, i.Sandbox, i.Granted = bundle.Engine, cmp.Or(bundle.Pod, i.Pod), i.Sandbox || bundle.Sandbox, cmp.Or(i.Granted, bundle.Granted)
 	if i.Seccomp == nil {
 		i.Seccomp = bundle.Seccomp
 	}

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/api/services/containers/v1"
@@ -23,7 +23,6 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -39,8 +38,6 @@ const (
 	dockerNamespace = "moby"
 	// ctr and nerdctl use defaultNamespace by default. The kubelet uses kubernetesNamespace.
 	defaultNamespace, kubernetesNamespace = "default", "k8s.io"
-	// maxGRPCMessage is the maximum size of one answer of containerd or the CRI. A container has about 20 kB.
-	maxGRPCMessage = 16 << 20
 	// containerdTimeout is the time limit of one request, apart from lists and events.
 	containerdTimeout = 5 * time.Second
 	// maxKnownImages is the number of containers whose images and layers are kept.
@@ -51,9 +48,12 @@ const (
 type Containerd struct {
 	address    string // path of the socket
 	connection *grpc.ClientConn
-	skipDocker bool
 	clock      kernel.Clock
 	cri        *criPlugin
+	// skipDocker reports whether to leave out the containers of Docker, because Docker itself reports more about them.
+	// nil means no.
+	skipDocker func() bool
+	idle       atomic.Bool // at the last request, there was no namespace but those left out
 
 	mu     sync.Mutex
 	images map[string]imageData // by container ID
@@ -71,8 +71,8 @@ type ContainerdOptions struct {
 	// Address is the path of the socket. "" means CONTAINERD_ADDRESS, or otherwise the first well-known socket that
 	// exists.
 	Address string
-	// SkipDocker leaves out the containers of Docker, for callers that ask Docker about them.
-	SkipDocker bool
+	// WithoutDocker leaves out the containers of Docker. [NewEngines] leaves them out if Docker answers.
+	WithoutDocker bool
 	// Caution receives the error when the CRI plugin stops answering. It may be nil.
 	Caution func(error)
 }
@@ -105,9 +105,12 @@ func ContainerdAddress() string {
 // ChooseContainerd returns the containerd at an address. It need not answer. The error is [ErrNoContainerd] if there is
 // no address.
 func ChooseContainerd(options ContainerdOptions) (*Containerd, error) {
-	c := &Containerd{address: cmp.Or(options.Address, ContainerdAddress()), skipDocker: options.SkipDocker, images: make(map[string]imageData)}
+	c := &Containerd{address: cmp.Or(options.Address, ContainerdAddress()), images: make(map[string]imageData)}
 	if c.address == "" {
 		return nil, ErrNoContainerd
+	}
+	if options.WithoutDocker {
+		c.skipDocker = func() bool { return true }
 	}
 	var err error
 	if c.clock, err = kernel.NewClock(); err != nil {
@@ -124,21 +127,10 @@ func ChooseContainerd(options ContainerdOptions) (*Containerd, error) {
 	return c, nil
 }
 
-// dialGRPC returns a connection to the socket with this path. Nothing need listen there.
-func dialGRPC(path string) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///localhost",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxGRPCMessage)),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			var dialer net.Dialer
-			return dialer.DialContext(ctx, "unix", path)
-		}))
-}
-
-// Ping checks whether containerd answers.
-func (c *Containerd) Ping(ctx context.Context) error {
-	_, err := c.Version(ctx)
-	return err
+// Alive implements [Member].
+func (c *Containerd) Alive(ctx context.Context) error {
+	_, err := c.namespaces(ctx)
+	return causeOf(ctx, c.address, err)
 }
 
 // Name implements [Engine].
@@ -165,30 +157,19 @@ func (c *Containerd) Version(ctx context.Context) (Version, error) {
 	return Version{Engine: strings.TrimPrefix(answer.GetVersion(), "v"), Kernel: release}, nil
 }
 
-// Settings returns an error: containerd does not have the settings that an audit reads.
-func (c *Containerd) Settings(context.Context, string) (Settings, error) {
-	return Settings{}, errors.New("capmon does not audit containers of containerd")
-}
-
 // failed describes an error of a request.
 func (c *Containerd) failed(request string, err error) error {
 	return fmt.Errorf("%s from containerd at %s: %w", request, c.address, &grpcError{err})
 }
 
-// grpcError is an error of gRPC without the words of gRPC.
-type grpcError struct{ err error }
-
-func (e *grpcError) Error() string {
-	if _, ok := status.FromError(e.err); !ok {
-		return e.err.Error()
+// PIDs implements [Engine]. It reads from the socket which process listens.
+func (c *Containerd) PIDs() map[string]int {
+	pids := pidsOf(bundle.Containerd, listenerOf(c.address))
+	if pid, known := pids[bundle.Containerd]; known && !c.skips(dockerNamespace) {
+		pids[""] = pid
 	}
-	return status.Convert(e.err).Message()
+	return pids
 }
-
-func (e *grpcError) Unwrap() error { return e.err }
-
-// PID implements [Engine]. It reads from the socket which process listens.
-func (c *Containerd) PID() int { return listenerOf(c.address) }
 
 // listenerOf returns the PID of the process that listens on a socket, or 0 if it is not known.
 func listenerOf(path string) int {
@@ -224,11 +205,13 @@ func (c *Containerd) namespaces(ctx context.Context) ([]string, error) {
 			names = append(names, namespace.GetName())
 		}
 	}
+	c.idle.Store(len(names) == 0)
 	return names, nil
 }
 
+// skips reports whether the containers of a namespace are left out.
 func (c *Containerd) skips(namespace string) bool {
-	return c.skipDocker && namespace == dockerNamespace
+	return namespace == dockerNamespace && c.skipDocker != nil && c.skipDocker()
 }
 
 // List implements [Engine].
@@ -293,7 +276,7 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 		info.setPod()
 	}
 	if namespace == dockerNamespace {
-		info.Engine = bundle.Docker
+		info.Engine = "" // Docker
 	}
 	if created := one.GetCreatedAt(); created != nil {
 		info.CreatedAt = created.AsTime()

@@ -11,7 +11,7 @@ import (
 )
 
 func TestEventsOfContainerd(t *testing.T) {
-	c := &Containerd{skipDocker: true}
+	c := &Containerd{skipDocker: func() bool { return true }}
 	for _, test := range []struct {
 		namespace, topic string
 		event            proto.Message

@@ -83,16 +83,21 @@ func (c *CRI) Name() string { return "cri" }
 // Endpoint returns the address of the runtime, such as unix:///run/crio/crio.sock.
 func (c *CRI) Endpoint() string { return "unix://" + c.address }
 
-// PID implements [Engine]. It reads from the socket which process listens.
-func (c *CRI) PID() int { return listenerOf(c.address) }
+// PIDs implements [Engine]. It reads from the socket which process listens.
+func (c *CRI) PIDs() map[string]int {
+	c.mu.Lock()
+	engine := c.engine
+	c.mu.Unlock()
+	return pidsOf(engine, listenerOf(c.address))
+}
 
 // Close implements [Engine].
 func (c *CRI) Close() error { return c.connection.Close() }
 
-// Ping checks whether the runtime answers.
-func (c *CRI) Ping(ctx context.Context) error {
+// Alive implements [Member].
+func (c *CRI) Alive(ctx context.Context) error {
 	_, err := c.version(ctx)
-	return err
+	return causeOf(ctx, c.address, err)
 }
 
 // Version implements [Engine].
@@ -135,11 +140,6 @@ func (c *CRI) engineName(ctx context.Context) (string, error) {
 	}
 	answer, err := c.version(ctx)
 	return answer.GetRuntimeName(), err
-}
-
-// Settings returns an error: the CRI does not have the settings that an audit reads.
-func (c *CRI) Settings(context.Context, string) (Settings, error) {
-	return Settings{}, errors.New("capmon does not audit containers of Kubernetes")
 }
 
 // failed describes an error of a request.

@@ -25,6 +25,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
@@ -135,13 +136,36 @@ func (d *Docker) Name() string {
 	if d.podman != nil && *d.podman || d.podman == nil && d.guess == Podman {
 		return Podman
 	}
-	return "docker"
+	return bundle.Docker
 }
 
 // Endpoint returns the address of the engine, such as unix:///var/run/docker.sock or ssh://host.
 func (d *Docker) Endpoint() string { return d.endpoint }
 
-// PID implements [Engine]. It reads from the socket which process listens.
+// Chosen reports whether DOCKER_HOST or the docker context names another address than the default one.
+func (d *Docker) Chosen() bool { return d.endpoint != client.DefaultDockerHost }
+
+// Local reports whether the engine has a socket on this host.
+func (d *Docker) Local() bool { return strings.HasPrefix(d.endpoint, "unix://") }
+
+// PIDs implements [Engine]. Podman has no process that always runs.
+func (d *Docker) PIDs() map[string]int {
+	if d.Name() == Podman {
+		return nil
+	}
+	return pidsOf("", d.PID())
+}
+
+// pidsOf returns the result of PIDs for one engine. pid is 0 if it is not known.
+func pidsOf(engine string, pid int) map[string]int {
+	if pid == 0 {
+		return nil
+	}
+	return map[string]int{engine: pid}
+}
+
+// PID reads from the socket which process listens. It returns 0 if the process is not on this machine or not in this
+// pid namespace.
 func (d *Docker) PID() int {
 	path, local := strings.CutPrefix(d.endpoint, "unix://")
 	if !local {

@@ -24,9 +24,9 @@ type Engine interface {
 	// Past returns the events between two times, as far as the engine still has them: Docker keeps its last 256 events
 	// of any type.
 	Past(ctx context.Context, since, until time.Time) ([]Event, error)
-	// PID returns the PID of the engine's process, which sees the files of Layers. It returns 0 if the process is not
-	// on this machine or not in this pid namespace.
-	PID() int
+	// PIDs returns the PIDs of the processes that see the files of Layers, by the Engine in [Info]. It lacks engines
+	// without a process that always runs, and processes that are not on this machine or not in this pid namespace.
+	PIDs() map[string]int
 	// Close closes the connection.
 	Close() error
 }
@@ -57,6 +57,9 @@ const (
 	Removed EventType = "destroy"
 	Renamed EventType = "rename" // Name is the new name
 	Killed  EventType = "kill"   // a signal was sent to the first process
+	// EnginesChanged is not about a container: one of several engines no longer answers, or answers again. PIDs and
+	// Version may then have other results.
+	EnginesChanged EventType = "engines"
 )
 
 // Event is a change of a container that the engine reports.

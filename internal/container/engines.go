@@ -1,9 +1,11 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,53 +13,98 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/containerid"
 )
+
+// Member is an engine that can be one of several [Engines].
+type Member interface {
+	Engine
+	// Alive returns an error if the engine does not answer a small request. A busy engine answers it soon.
+	Alive(ctx context.Context) error
+	// Endpoint returns the address of the engine, such as unix:///run/podman/podman.sock.
+	Endpoint() string
+}
 
 // Engines are several engines as one. An engine that fails or does not answer does not delay the others: the results
 // then have only what the others report. It implements [Engine].
 type Engines struct {
 	members []*member
-	caution func(engine string, err error)
+	caution func(engine Member, err error)
 }
 
 // member is one of several engines.
 type member struct {
-	*Docker
-	silent atomic.Bool // the engine did not answer the last request
+	Member
+	silent   atomic.Bool // the engine did not answer the last request
+	answered atomic.Bool // the engine has answered a request
+	absent   atomic.Bool // no process listens at the address, and none has answered there
+
+	mu     sync.Mutex
+	listed []Info // the last list of all containers
 }
 
 const (
-	// memberTimeout is how long a request may take until capmon checks whether the engine still answers a ping, and how
-	// long the ping may take.
+	// memberTimeout is how long a request may take until capmon checks whether the engine is alive, and how long that
+	// check may take.
 	memberTimeout = 2 * time.Second
 	// memberRetry is the first delay before capmon follows the events of a failed engine again, and maxMemberRetry is the
 	// longest.
 	memberRetry, maxMemberRetry = time.Second, 10 * time.Second
 )
 
-// NewEngines returns these engines as one. It asks which of them answer. The first one is the engine whose process sees
-// the files of its containers. caution receives the name of each engine that does not answer, and the error.
-func NewEngines(ctx context.Context, engines []*Docker, caution func(engine string, err error)) *Engines {
+// errSilent is the error of an engine that does not answer.
+var errSilent = errors.New("it does not answer")
+
+// NewEngines returns these engines as one. It asks which of them answer. If several engines report a container, the
+// first one counts. caution is called with each engine that does not answer, and the error.
+//
+// If Docker has answered, a [Containerd] leaves out the containers of Docker, because Docker reports more about them.
+func NewEngines(ctx context.Context, engines []Member, caution func(engine Member, err error)) *Engines {
 	e := &Engines{caution: caution}
 	for _, engine := range engines {
-		e.members = append(e.members, &member{Docker: engine})
+		e.members = append(e.members, &member{Member: engine})
+		if containerd, ok := engine.(*Containerd); ok {
+			containerd.skipDocker = e.dockerAnswered
+		}
 	}
 	_, _ = ask(ctx, e, func(ctx context.Context, m *member) (bool, error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, memberTimeout, errSilent)
 		defer cancel()
-		return m.isPodman(ctx)
+		return true, m.Alive(ctx)
 	})
 	return e
 }
 
+// dockerAnswered reports whether Docker has answered a request.
+func (e *Engines) dockerAnswered() bool {
+	return slices.ContainsFunc(e.members, func(m *member) bool { return m.Name() == bundle.Docker && m.answered.Load() })
+}
+
+// Answer reports whether an engine answered the last request to it.
+func (e *Engines) Answer() bool {
+	return slices.ContainsFunc(e.members, func(m *member) bool { return !m.silent.Load() })
+}
+
 // title returns the name of an engine with its address.
-func (m *member) title() string { return m.Name() + " at " + m.endpoint }
+func title(m Member) string { return m.Name() + " at " + m.Endpoint() }
+
+// succeed records that an engine answered.
+func (m *member) succeed() {
+	m.answered.Store(true)
+	m.absent.Store(false)
+	m.silent.Store(false)
+}
 
 // fail records that an engine did not answer.
 func (e *Engines) fail(m *member, err error) {
+	if nobodyListens := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED); nobodyListens && !m.answered.Load() {
+		m.absent.Store(true)
+	}
 	if !m.silent.Swap(true) {
-		e.caution(m.title(), err)
+		e.caution(m.Member, err)
 	}
 }
 
@@ -70,6 +117,20 @@ func (e *Engines) answering() []*member {
 	return answering
 }
 
+// shown returns the engines that answered the last request, but without a containerd that has no containers but those
+// of Docker.
+func (e *Engines) shown() []*member {
+	answering := e.answering()
+	shown := slices.DeleteFunc(slices.Clone(answering), func(m *member) bool {
+		containerd, ok := m.Member.(*Containerd)
+		return ok && containerd.idle.Load()
+	})
+	if len(shown) == 0 {
+		return answering
+	}
+	return shown
+}
+
 // reply is the answer of one engine.
 type reply[T any] struct {
 	member *member
@@ -77,66 +138,70 @@ type reply[T any] struct {
 	err    error
 }
 
-// each asks the answering engines at the same time. The channel receives one answer of each. An engine that also does
-// not answer a ping fails after 2*memberTimeout at most.
+// each asks the answering engines at the same time. The channel receives one answer of each. An engine that is not alive
+// fails after 2*memberTimeout at most.
 func each[T any](ctx context.Context, e *Engines, question func(context.Context, *member) (T, error)) (replies <-chan reply[T], number int) {
 	members := e.answering()
 	all := make(chan reply[T], len(members))
 	for _, m := range members {
 		go func() {
-			limited, cancel := m.whileAlive(ctx)
-			value, err := question(limited, m)
-			cancel()
-			if cause := context.Cause(limited); errors.Is(cause, errSilent) {
-				err = cause
-			}
-			switch {
-			case err == nil || errors.Is(err, ErrNotFound):
-				m.silent.Store(false)
-			case errors.Is(err, errSilent):
-				e.fail(m, err)
-			case ctx.Err() == nil && !m.answers(ctx): // otherwise it reports an error
-				e.fail(m, err)
-			}
+			value, err := askOne(ctx, e, m, question)
 			all <- reply[T]{m, value, err}
 		}()
 	}
 	return all, len(members)
 }
 
-// errSilent is the error of an engine that does not answer.
-var errSilent = errors.New("it does not answer")
+// askOne asks one engine, and records whether it answered.
+func askOne[T any](ctx context.Context, e *Engines, m *member, question func(context.Context, *member) (T, error)) (T, error) {
+	limited, cancel := m.whileAlive(ctx)
+	defer cancel()
+	value, err := question(limited, m)
+	if cause := context.Cause(limited); errors.Is(cause, errSilent) {
+		err = cause
+	}
+	switch {
+	case err == nil || errors.Is(err, ErrNotFound):
+		m.succeed()
+	case errors.Is(err, errSilent):
+		e.fail(m, err)
+	case ctx.Err() == nil:
+		if dead := m.check(ctx); dead != nil { // otherwise the engine reports an error
+			e.fail(m, dead)
+		}
+	}
+	return value, err
+}
 
-// whileAlive returns a context that ends when the engine does not answer pings any longer. A busy engine can need many
-// seconds for a request.
+// whileAlive returns a context that ends when the engine is no longer alive. A busy engine can need many seconds for a
+// request.
 func (m *member) whileAlive(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(memberTimeout):
-			}
-			if !m.answers(ctx) {
+		for wait(ctx, memberTimeout) {
+			if m.check(ctx) != nil && ctx.Err() == nil {
 				cancel(errSilent)
-				return
 			}
 		}
 	}()
 	return ctx, func() { cancel(context.Canceled) }
 }
 
-// answers reports whether the engine answers a ping.
-func (m *member) answers(ctx context.Context) bool {
+// wait waits for a duration. It returns false if ctx ends first.
+func wait(ctx context.Context, duration time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(duration):
+		return true
+	}
+}
+
+// check returns an error if the engine is not alive.
+func (m *member) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
 	defer cancel()
-	pong, err := m.get(ctx, "/_ping")
-	if err != nil {
-		return false
-	}
-	_ = pong.Body.Close()
-	return true
+	return m.Alive(ctx)
 }
 
 // ask asks the answering engines, and returns the answers of those that succeed, in the order of the engines. The error
@@ -165,7 +230,7 @@ func ask[T any](ctx context.Context, e *Engines, question func(context.Context, 
 // Name implements [Engine].
 func (e *Engines) Name() string {
 	var names []string
-	for _, m := range e.answering() {
+	for _, m := range e.shown() {
 		if name := m.Name(); !slices.Contains(names, name) {
 			names = append(names, name)
 		}
@@ -179,25 +244,36 @@ func (e *Engines) Version(ctx context.Context) (Version, error) {
 	if err != nil {
 		return Version{}, err
 	}
-	version := answers[0].value
+	version, shown := answers[0].value, e.shown()
 	var titles []string
 	for _, one := range answers {
-		titles = append(titles, one.member.Name()+" "+one.value.Engine)
+		if slices.Contains(shown, one.member) {
+			titles = append(titles, one.member.Name()+" "+one.value.Engine)
+		}
+		version.Host = cmp.Or(version.Host, one.value.Host)
 	}
 	version.Title = strings.Join(titles, ", ")
 	return version, nil
 }
 
-// List implements [Engine].
+// List implements [Engine]. Of an engine that does not answer now, it has the containers of the last list: they may
+// still run.
 func (e *Engines) List(ctx context.Context, all bool) ([]Info, error) {
-	answers, err := ask(ctx, e, func(ctx context.Context, m *member) ([]Info, error) { return m.List(ctx, all) })
+	answers, err := ask(ctx, e, func(ctx context.Context, m *member) ([]Info, error) { return m.list(ctx, all) })
 	if err != nil {
 		return nil, err
 	}
+	lists := make(map[*member][]Info)
+	for _, m := range e.members {
+		lists[m] = m.lastListed(all)
+	}
+	for _, one := range answers {
+		lists[one.member] = one.value
+	}
 	var merged []Info
 	known := make(map[string]bool)
-	for _, one := range answers {
-		for _, info := range one.value {
+	for _, m := range e.members {
+		for _, info := range lists[m] {
 			if !known[info.ID] {
 				known[info.ID] = true
 				merged = append(merged, info)
@@ -205,6 +281,24 @@ func (e *Engines) List(ctx context.Context, all bool) ([]Info, error) {
 		}
 	}
 	return merged, nil
+}
+
+// list lists the containers of one engine, and keeps the list.
+func (m *member) list(ctx context.Context, all bool) ([]Info, error) {
+	infos, err := m.List(ctx, all)
+	if err == nil && all {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.listed = infos
+	}
+	return infos, err
+}
+
+// lastListed returns the last list of all containers, or of those that were running then.
+func (m *member) lastListed(all bool) []Info {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(m.listed), func(info Info) bool { return !all && !info.Running })
 }
 
 // wholeID matches the whole ID of a container.
@@ -216,14 +310,21 @@ func (e *Engines) Inspect(ctx context.Context, id string) (Info, error) {
 	return find(ctx, e, id, inspect, func(i Info) string { return i.ID })
 }
 
-// Settings returns all settings of a container, as [Docker.Settings].
+// Settings returns all settings of a container, as [Docker.Settings]. The error is [ErrNotFound] if no engine that
+// reports settings has the container.
 func (e *Engines) Settings(ctx context.Context, id string) (Settings, error) {
-	settings := func(ctx context.Context, m *member) (Settings, error) { return m.Settings(ctx, id) }
+	settings := func(ctx context.Context, m *member) (Settings, error) {
+		engine, ok := m.Member.(*Docker)
+		if !ok {
+			return Settings{}, ErrNotFound
+		}
+		return engine.Settings(ctx, id)
+	}
 	return find(ctx, e, id, settings, func(s Settings) string { return s.Container.ID })
 }
 
 // find returns what the engine reports that has the container with this ID or name. It returns [ErrNotFound] if no
-// engine that answers has the container.
+// engine has the container. If an engine does not answer that may have it, that is the error.
 func find[T any](ctx context.Context, e *Engines, id string, inspect func(context.Context, *member) (T, error), idOf func(T) string) (found T, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // the answer of one engine suffices for a whole ID
@@ -235,7 +336,7 @@ func find[T any](ctx context.Context, e *Engines, id string, inspect func(contex
 		switch one := <-replies; {
 		case one.err == nil && owner != nil && idOf(found) != idOf(one.value):
 			return none, fmt.Errorf("several engines have a container %q: %s (%s) and %s (%s); use the ID", id,
-				containerid.Short(idOf(found)), owner.title(), containerid.Short(idOf(one.value)), one.member.title())
+				containerid.Short(idOf(found)), title(owner), containerid.Short(idOf(one.value)), title(one.member))
 		case one.err == nil:
 			found, owner = one.value, one.member
 			if wholeID.MatchString(id) {
@@ -245,10 +346,23 @@ func find[T any](ctx context.Context, e *Engines, id string, inspect func(contex
 			failed = one.err
 		}
 	}
-	if owner == nil {
-		return none, failed
+	if owner != nil {
+		return found, nil
 	}
-	return found, nil
+	if away := e.away(); errors.Is(failed, ErrNotFound) && len(away) > 0 {
+		failed = fmt.Errorf("container %s may be of an engine that does not answer: %s", id, strings.Join(away, ", "))
+	}
+	return none, failed
+}
+
+// away returns the engines that may have containers, but did not answer the last request.
+func (e *Engines) away() (titles []string) {
+	for _, m := range e.members {
+		if m.silent.Load() && !m.absent.Load() {
+			titles = append(titles, title(m))
+		}
+	}
+	return titles
 }
 
 // Past implements [Engine].
@@ -265,12 +379,15 @@ func (e *Engines) Past(ctx context.Context, since, until time.Time) ([]Event, er
 	return past, nil
 }
 
-// PID implements [Engine]. It returns the process of the first engine.
-func (e *Engines) PID() int {
-	if first := e.members[0]; !first.silent.Load() {
-		return first.PID()
+// PIDs implements [Engine].
+func (e *Engines) PIDs() map[string]int {
+	pids := make(map[string]int)
+	for _, m := range slices.Backward(e.members) {
+		if !m.silent.Load() {
+			maps.Copy(pids, m.PIDs())
+		}
 	}
-	return 0
+	return pids
 }
 
 // Close implements [Engine].
@@ -280,109 +397,4 @@ func (e *Engines) Close() error {
 		errs = append(errs, m.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// Events implements [Engine]. The stream continues if an engine other than the first one fails. When that engine
-// answers again, the stream reports its running containers as started. The stream fails when the first engine fails, or
-// answers again, because PID then has another result.
-func (e *Engines) Events(ctx context.Context, since time.Time) (<-chan Event, <-chan error) {
-	ctx, cancel := context.WithCancel(ctx)
-	out, failed := make(chan Event), make(chan error, 1)
-	var following sync.WaitGroup
-	for i, m := range e.members {
-		following.Go(func() {
-			for delay, from := memberRetry, since; ; delay, from = min(2*delay, maxMemberRetry), time.Unix(0, 0) {
-				wasSilent := m.silent.Load()
-				err := e.followOnce(ctx, m, from, out)
-				if ctx.Err() != nil {
-					return
-				}
-				if recovered := wasSilent && !m.silent.Load(); i == 0 && (recovered || !wasSilent) {
-					e.fail(m, err)
-					failed <- err
-					cancel()
-					return
-				}
-				e.fail(m, err)
-				select {
-				case <-ctx.Done():
-					return
-				case <-time.After(delay):
-				}
-			}
-		})
-	}
-	go func() {
-		following.Wait()
-		cancel()
-		close(failed)
-	}()
-	return out, failed
-}
-
-// errAnswersAgain is the error of the stream when the first engine answers again.
-var errAnswersAgain = errors.New("the engine answers again")
-
-// followOnce passes on the events of one engine until they end, and returns the reason.
-func (e *Engines) followOnce(ctx context.Context, m *member, since time.Time, out chan<- Event) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	events, errs := m.Events(ctx, since)
-	if m.silent.Load() {
-		if err := e.announce(ctx, m, out); err != nil {
-			return err
-		}
-		if m == e.members[0] {
-			return errAnswersAgain
-		}
-	}
-	silent := time.NewTicker(memberTimeout)
-	defer silent.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case err := <-errs:
-			return err
-		case <-silent.C:
-			if m.silent.Load() { // a request failed, but the stream did not
-				return errSilent
-			}
-		case event := <-events:
-			if !send(ctx, out, event) {
-				return ctx.Err()
-			}
-		}
-	}
-}
-
-// announce reports the containers of an engine that answers again.
-func (e *Engines) announce(ctx context.Context, m *member, out chan<- Event) error {
-	listing, cancel := m.whileAlive(ctx)
-	defer cancel()
-	all, err := m.List(listing, true)
-	if err != nil {
-		return err
-	}
-	m.silent.Store(false)
-	for _, info := range all {
-		event := Event{Type: Renamed, ID: info.ID, Name: info.Name, Image: info.Image, Labels: info.Labels, Engine: info.Engine, Time: time.Now()}
-		if !send(ctx, out, event) {
-			return ctx.Err()
-		}
-		if event.Type = Started; info.Running && !send(ctx, out, event) {
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// send sends an event. It returns false if ctx ends first.
-func send(ctx context.Context, out chan<- Event, event Event) bool {
-	select {
-	case out <- event:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -29,25 +29,36 @@ const libpodVersion = "v4.0.0"
 // maxLibpodAnswer is the largest answer of Podman's own API that capmon reads, in bytes.
 const maxLibpodAnswer = 16 << 20
 
-// isPodman reports whether the engine is Podman behind Docker's API: Podman names itself in the header Server. isPodman
-// asks the engine once for each connection.
+// isPodman reports whether the engine is Podman behind Docker's API. isPodman asks the engine once.
 func (d *Docker) isPodman(ctx context.Context) (bool, error) {
-	d.mu.Lock()
-	known := d.podman
-	d.mu.Unlock()
-	if known != nil {
-		return *known, nil
+	if podman := d.knownKind(); podman != nil {
+		return *podman, nil
 	}
+	if err := d.Alive(ctx); err != nil {
+		return false, fmt.Errorf("requesting the kind of the engine: %w", err)
+	}
+	return *d.knownKind(), nil
+}
+
+// knownKind returns whether the engine is Podman, or nil if it has not answered yet.
+func (d *Docker) knownKind() *bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.podman
+}
+
+// Alive implements [Member]. The answer to a ping has the kind of the engine: Podman names itself in the header Server.
+func (d *Docker) Alive(ctx context.Context) error {
 	answer, err := d.get(ctx, "/_ping")
 	if err != nil {
-		return false, fmt.Errorf("requesting the kind of the engine: %w", err)
+		return err
 	}
 	_ = answer.Body.Close()
 	podman := strings.HasPrefix(answer.Header.Get("Server"), "Libpod/")
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.podman = &podman
-	return podman, nil
+	return nil
 }
 
 // get sends a GET request to the engine. The caller closes the body of the answer.

@@ -35,9 +35,9 @@ func (e *UnknownError) Error() string {
 const nearestShown = 3
 
 // Resolve returns the running containers with these names. A name is an ID, a name, or an unambiguous prefix of an ID,
-// in this order of precedence, as for docker (Daemon.GetContainer, daemon/container.go). Each container is returned
-// once, even if several names refer to it. The error is an [*UnknownError] if there is no such container or if it does
-// not run.
+// in this order of precedence, as for docker (Daemon.GetContainer, daemon/container.go). Containers of several engines
+// may have the same name; a name then means the one that runs. Each container is returned once, even if several names
+// refer to it. The error is an [*UnknownError] if there is no such container or if it does not run.
 func Resolve(ctx context.Context, engine Engine, names []string) ([]Info, error) {
 	all, err := engine.List(ctx, true)
 	if err != nil {
@@ -63,6 +63,9 @@ func resolve(all []Info, name string) (Info, error) {
 		for _, info := range matches {
 			ids = append(ids, containerid.Short(info.ID)+" ("+info.Name+")")
 		}
+		if matches[0].Name == name {
+			return Info{}, fmt.Errorf("%q is the name of several containers: %s; use the ID", name, strings.Join(ids, ", "))
+		}
 		return Info{}, fmt.Errorf("%q is the beginning of several containers' IDs: %s; use more digits of the ID", name, strings.Join(ids, ", "))
 	}
 	if len(matches) == 0 {
@@ -76,21 +79,20 @@ func resolve(all []Info, name string) (Info, error) {
 
 func matching(all []Info, name string) []Info {
 	name = strings.TrimPrefix(name, "/")
+	if name == "" {
+		return nil
+	}
 	for _, is := range []func(Info) bool{
 		func(info Info) bool { return info.ID == name },
+		func(info Info) bool { return info.Name == name && info.Running },
 		func(info Info) bool { return info.Name == name },
+		func(info Info) bool { return strings.HasPrefix(info.ID, name) },
 	} {
-		if i := slices.IndexFunc(all, is); i >= 0 {
-			return all[i : i+1]
+		if matches := slices.DeleteFunc(slices.Clone(all), func(info Info) bool { return !is(info) }); len(matches) > 0 {
+			return matches
 		}
 	}
-	var matches []Info
-	for _, info := range all {
-		if name != "" && strings.HasPrefix(info.ID, name) {
-			matches = append(matches, info)
-		}
-	}
-	return matches
+	return nil
 }
 
 func nearest(all []Info, name string) []string {

@@ -24,6 +24,11 @@ func TestResolve(t *testing.T) {
 		{ID: id("cc33"), Name: "aa", Running: true},
 		{ID: id("dd44"), Name: "old"},
 		{ID: id("ee55"), Name: "wed", Running: true},
+		{ID: id("ff66"), Name: "both", Running: true},
+		{ID: id("ff77"), Name: "both", Running: true, Engine: Podman},
+		{ID: id("ff88"), Name: "once"},
+		{ID: id("ff99"), Name: "once", Running: true, Engine: Podman},
+		{ID: "default/db", Name: "ctr-db", Running: true, Engine: "containerd"},
 	}}
 	for _, test := range []struct {
 		name  string
@@ -40,6 +45,10 @@ func TestResolve(t *testing.T) {
 		{name: "one twice", args: []string{"db", "aa22", "web"}, want: []string{"db", "web"}},
 		{name: "none", want: nil},
 		{name: "ambiguous", args: []string{"a"}, error: `"a" is the beginning of several containers' IDs: aa1100000000 (web), aa2200000000 (db)`},
+		{name: "the same name in two engines", args: []string{"both"}, error: `"both" is the name of several containers: ff6600000000 (both), ff7700000000 (both); use the ID`},
+		{name: "one of the same name, by ID", args: []string{"ff7"}, want: []string{"both"}},
+		{name: "the same name, but one runs", args: []string{"once"}, want: []string{"once"}},
+		{name: "ID of containerd", args: []string{"default/db"}, want: []string{"ctr-db"}},
 		{name: "stopped", args: []string{"old"}, error: `"old" is not running`},
 		{name: "stopped, by ID", args: []string{"dd"}, error: `"dd" is not running`},
 		{name: "unknown", args: []string{"weby"}, error: `no running container "weby": the nearest are web, wed`},

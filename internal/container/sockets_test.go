@@ -55,7 +55,7 @@ func TestSilentEngine(t *testing.T) {
 	}
 	var silent []string
 	begun := time.Now()
-	engines := NewEngines(t.Context(), found[:1], func(engine string, _ error) { silent = append(silent, engine) })
+	engines := NewEngines(t.Context(), []Member{found[0]}, func(engine Member, _ error) { silent = append(silent, title(engine)) })
 	defer engines.Close()
 	if len(silent) != 1 || !strings.HasPrefix(silent[0], "podman at unix://") {
 		t.Errorf("cautions about %q", silent)
@@ -63,7 +63,7 @@ func TestSilentEngine(t *testing.T) {
 	if took := time.Since(begun); took > 5*memberTimeout {
 		t.Errorf("it took %v", took)
 	}
-	if pid := engines.PID(); pid != 0 {
-		t.Errorf("the PID of a silent engine is %d", pid)
+	if pids := engines.PIDs(); len(pids) != 0 {
+		t.Errorf("the PIDs of a silent engine are %v", pids)
 	}
 }

@@ -37,6 +37,22 @@ func newBundles(reader *bundle.Reader) bundles {
 	return bundles{Reader: reader, slots: make(chan struct{}, maxBundleReads), runningRead: newOneTimeEvent()}
 }
 
+// begin waits until a bundle may be read. It returns false if ctx ends first.
+func (b *bundles) begin(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	select {
+	case b.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// end is called when a bundle has been read.
+func (b *bundles) end() { <-b.slots }
+
 // bundleData has what bundles have reported. The observer's mu guards it.
 type bundleData struct {
 	read     map[uint64]string // the IDs of the containers whose bundles were read, by cgroup
@@ -69,11 +85,14 @@ func (b *bundleData) has(id string) bool {
 }
 
 // readBundleInBackground reads the bundle of a container that the kernel has just reported: a short-lived container can
-// end before the engine reports it. It must be called from a goroutine that o.done waits for.
-func (o *Observer) readBundleInBackground(cgroup uint64, id string, pid int) {
+// end before the engine reports it. It must be called from a goroutine that o.done waits for. If many wait, those that
+// have not begun when ctx ends are left out: the next profile reads their bundles.
+func (o *Observer) readBundleInBackground(ctx context.Context, cgroup uint64, id string, pid int) {
 	o.done.Go(func() {
-		o.bundles.slots <- struct{}{}
-		defer func() { <-o.bundles.slots }()
+		if !o.bundles.begin(ctx) {
+			return
+		}
+		defer o.bundles.end()
 		if where, ok := o.monitor.CgroupPath(cgroup, pid); ok && !o.readBundle(cgroup, where, id, []int{pid}) {
 			return
 		}
@@ -131,12 +150,11 @@ func (o *Observer) readMissingBundles(ctx context.Context) {
 	}
 	var reads sync.WaitGroup
 	for cgroup, where := range paths {
-		if ctx.Err() != nil {
+		if !o.bundles.begin(ctx) {
 			break
 		}
-		o.bundles.slots <- struct{}{}
 		reads.Go(func() {
-			defer func() { <-o.bundles.slots }()
+			defer o.bundles.end()
 			o.readBundle(cgroup, where, named[cgroup], o.someProcesses(where))
 		})
 	}
@@ -148,8 +166,12 @@ func (o *Observer) readMissingBundles(ctx context.Context) {
 func (o *Observer) readBundle(cgroup uint64, where, id string, pids []int) (none bool) {
 	o.mu.Lock()
 	o.bundleData.attempts[cgroup]++
+	first := o.bundleData.attempts[cgroup] == 1
 	o.mu.Unlock()
 	b, pid, err := o.findBundle(where, id, pids)
+	if errors.Is(err, bundle.ErrTooLarge) && first {
+		o.log.Warn("reading the bundle of a container failed; if no engine reports the container, its name and its exact grants are not known", zap.String("id", id), zap.Error(err))
+	}
 	if err != nil {
 		o.log.Debug("reading the bundle of a container failed", zap.String("id", id), zap.Error(err))
 		return errors.Is(err, bundle.ErrNone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
@@ -218,7 +240,9 @@ func (o *Observer) findBundle(where, id string, pids []int) (bundle.Bundle, int,
 		if readErr == nil {
 			return b, pid, nil
 		}
-		err = readErr
+		if err = readErr; errors.Is(err, bundle.ErrTooLarge) {
+			break // all processes of the container lead to the same bundle
+		}
 	}
 	return bundle.Bundle{}, 0, fmt.Errorf("cgroup %s: %w", where, err)
 }

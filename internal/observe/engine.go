@@ -55,8 +55,8 @@ func (o *Observer) followEngineOnce(ctx context.Context, since time.Time) error 
 		return err
 	}
 	o.done.Go(func() { o.describeEngine(following) }) // again after each restart, which may be an upgrade
-	o.setEngineProc(o.engine.PID())
-	defer o.setEngineProc(0) // a process of a container may get the process ID of an engine that has exited
+	o.setEngineProcs(o.engine.PIDs())
+	defer o.setEngineProcs(nil) // a process of a container may get the process ID of an engine that has exited
 	o.inspectRunning(ctx, all)
 	for {
 		select {
@@ -65,6 +65,11 @@ func (o *Observer) followEngineOnce(ctx context.Context, since time.Time) error 
 		case err := <-errs:
 			return err
 		case event := <-events:
+			if event.Type == container.EnginesChanged {
+				o.setEngineProcs(o.engine.PIDs())
+				o.done.Go(func() { o.describeEngine(following) })
+				continue
+			}
 			o.handleEngineEvent(event)
 			if event.Type == container.Started {
 				o.addStarting(event)

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,9 +35,9 @@ type engineData struct {
 	// newContainers are the containers that were not started before the recording began.
 	newContainers map[string]bool
 	answered      bool // whether the engine has answered at least once
-	// engineProc is the directory in /proc whose root shows files as the engine sees them ([kernel.ProcDirectory]).
-	// Without a connection to the engine, it is capmon's own directory.
-	engineProc string
+	// engineProcs are the directories in /proc whose roots show files as the engines see them ([kernel.ProcDirectory]),
+	// by the Engine of [container.Info]. Engines without a connection are missing.
+	engineProcs map[string]string
 	// changed is closed and replaced when the engine reports something about a container.
 	changed chan struct{}
 }
@@ -45,17 +46,14 @@ func newEngineData() engineData {
 	return engineData{
 		infos: make(map[string]container.Info), names: make(map[string]string), exits: make(map[string][]container.Exit), stops: make(map[string][]time.Time),
 		inspecting: make(map[string]chan struct{}), failures: make(map[string]error), foreign: make(map[string]bool), newContainers: make(map[string]bool),
-		engineProc: kernel.ProcDirectory(0), changed: make(chan struct{}),
+		changed: make(chan struct{}),
 	}
 }
 
-// procOf returns the directory in /proc whose root shows the layers of a container. Podman has no process that always
-// runs.
+// procOf returns the directory in /proc whose root shows the layers of a container. It is capmon's own directory if the
+// engine's is not known.
 func (e *engineData) procOf(info container.Info) string {
-	if info.Engine == container.Podman {
-		return kernel.ProcDirectory(0)
-	}
-	return e.engineProc
+	return cmp.Or(e.engineProcs[info.Engine], kernel.ProcDirectory(0))
 }
 
 // forget removes everything about a container.
@@ -115,19 +113,15 @@ func insertBounded[T any](list []T, one T, compare func(one, other T) int) []T {
 	return list[max(0, len(list)-maxExits):]
 }
 
-// currentEngineProc returns the directory in /proc whose root shows files as the engine sees them.
-func (o *Observer) currentEngineProc() string {
+// setEngineProcs makes the observer see files as the engines with these PIDs do.
+func (o *Observer) setEngineProcs(pids map[string]int) {
+	procs := make(map[string]string)
+	for engine, pid := range pids {
+		procs[engine] = kernel.ProcDirectory(pid)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.fromEngine.engineProc
-}
-
-// setEngineProc makes the observer see files as the process pid does, or as this process does if pid is 0.
-func (o *Observer) setEngineProc(pid int) {
-	engineProc := kernel.ProcDirectory(pid)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.fromEngine.engineProc = engineProc
+	o.fromEngine.engineProcs = procs
 }
 
 // handleEngineEvent records what an event reports.

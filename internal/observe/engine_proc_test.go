@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/testutil"
 )
 
@@ -26,7 +27,7 @@ type restartable struct {
 
 const onlyContainer = "the only one"
 
-func (r *restartable) PID() int { return int(r.pid.Load()) }
+func (r *restartable) PIDs() map[string]int { return map[string]int{"": int(r.pid.Load())} }
 
 func (r *restartable) Version(context.Context) (container.Version, error) {
 	return container.Version{}, errors.New("it does not describe itself")
@@ -66,8 +67,14 @@ func TestObserverUsesTheViewOfTheRunningEngine(t *testing.T) {
 		engine.pid.Store(int64(pid))
 		engine.ended <- errors.New("the engine has closed the connection")
 		<-engine.inspected
-		if got, wanted := o.currentEngineProc(), fmt.Sprint("/proc/", pid); got != wanted {
+		o.mu.Lock()
+		got, other := o.fromEngine.procOf(container.Info{}), o.fromEngine.procOf(container.Info{Engine: container.Podman})
+		o.mu.Unlock()
+		if wanted := fmt.Sprint("/proc/", pid); got != wanted {
 			t.Errorf("the observer sees files in %s, not in %s", got, wanted)
+		}
+		if other != kernel.ProcDirectory(0) {
+			t.Errorf("the observer sees files of another engine in %s", other)
 		}
 	}
 }

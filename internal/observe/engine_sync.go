@@ -88,7 +88,9 @@ func (o *Observer) list(ctx context.Context) ([]container.Info, error) {
 	defer o.mu.Unlock()
 	o.fromEngine.answered = true
 	for _, info := range all {
-		o.setName(info.ID, info.Name)
+		if info.Name != "" { // a list may lack names that an inspection has
+			o.setName(info.ID, info.Name)
+		}
 		o.recordIfNew(info)
 	}
 	for id := range o.seccompCalls.containers {

@@ -140,7 +140,7 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 		o.late = &lateChecks{monitor: m, log: o.log, passOn: o.handleLateChecks}
 	}
 	if o.engine != nil {
-		o.fromEngine.engineProc = kernel.ProcDirectory(o.engine.PID())
+		o.setEngineProcs(o.engine.PIDs())
 	} else {
 		o.inspections.runningInspected.send()
 	}
@@ -201,7 +201,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				o.inspectFile(ctx, event)
 			case event.ID != "":
 				o.recordNewCgroup(event)
-				o.readBundleInBackground(event.Cgroup, event.ID, int(event.PID))
+				o.readBundleInBackground(ctx, event.Cgroup, event.ID, int(event.PID))
 				if o.engine != nil {
 					o.inspectInBackground(ctx, event.ID)
 				}

@@ -68,8 +68,7 @@ type imageData struct {
 
 // ContainerdOptions configures [ChooseContainerd].
 type ContainerdOptions struct {
-	// Address is the path of the socket. "" means CONTAINERD_ADDRESS, or otherwise the first well-known socket that
-	// exists.
+	// Address is the path of the socket. "" means the first one that [FindContainerd] finds.
 	Address string
 	// WithoutDocker leaves out the containers of Docker. [NewEngines] leaves them out if Docker answers.
 	WithoutDocker bool
@@ -77,38 +76,50 @@ type ContainerdOptions struct {
 	Caution func(error)
 }
 
-// containerdSockets are the well-known paths of containerd's socket: of most distributions, of k3s and RKE2, and of
-// MicroK8s.
+// containerdSockets are the well-known paths of containerd's socket: of most distributions, of k3s and RKE2, of k0s, and
+// of MicroK8s.
 var containerdSockets = []string{
 	"/run/containerd/containerd.sock",
 	"/run/k3s/containerd/containerd.sock",
+	"/run/k0s/containerd.sock",
 	"/var/snap/microk8s/common/run/containerd.sock",
 }
 
 // ErrNoContainerd means that there is no socket of a containerd.
 var ErrNoContainerd = errors.New("no containerd: CONTAINERD_ADDRESS is not set, and no well-known socket exists")
 
-// ContainerdAddress returns the path of containerd's socket: CONTAINERD_ADDRESS, or otherwise the first well-known
-// socket that exists. It returns "" if there is none.
-func ContainerdAddress() string {
+// containerdAddresses returns the paths of the sockets of containerd: CONTAINERD_ADDRESS, or otherwise the well-known
+// sockets that exist.
+func containerdAddresses() []string {
 	if address := os.Getenv("CONTAINERD_ADDRESS"); address != "" {
-		return strings.TrimPrefix(address, "unix://")
+		return []string{strings.TrimPrefix(address, "unix://")}
 	}
-	for _, path := range containerdSockets {
-		if info, err := os.Stat(path); err == nil && info.Mode().Type() == os.ModeSocket {
-			return path
+	return existing(containerdSockets)
+}
+
+// FindContainerd returns the containerds on this host. Docker and Kubernetes may each have one of its own. They need not
+// answer.
+func FindContainerd(options ContainerdOptions) (found []*Containerd, err error) {
+	for _, options.Address = range containerdAddresses() {
+		containerd, err := ChooseContainerd(options)
+		if err != nil {
+			return nil, err
 		}
+		found = append(found, containerd)
 	}
-	return ""
+	return found, nil
 }
 
 // ChooseContainerd returns the containerd at an address. It need not answer. The error is [ErrNoContainerd] if there is
 // no address.
 func ChooseContainerd(options ContainerdOptions) (*Containerd, error) {
-	c := &Containerd{address: cmp.Or(options.Address, ContainerdAddress()), images: make(map[string]imageData)}
-	if c.address == "" {
+	if addresses := containerdAddresses(); options.Address == "" && len(addresses) > 0 {
+		options.Address = addresses[0]
+	}
+	if options.Address == "" {
 		return nil, ErrNoContainerd
 	}
+	c := &Containerd{address: options.Address, images: make(map[string]imageData)}
 	if options.WithoutDocker {
 		c.skipDocker = func() bool { return true }
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -141,8 +142,25 @@ func (p pod) exec(id string, command ...string) {
 	}
 }
 
-// profile profiles while Docker does not answer.
-func (n kubernetesNode) profile(args ...string) *observation { return n.watch(args...) }
+// run runs a container to its end.
+func (p pod) run(name string, granted []string, command ...string) (id string) {
+	p.node.t.Helper()
+	id = p.start(name, granted, command...)
+	eventually(p.node.t, "container "+name+" has ended", func() bool {
+		answer, err := p.node.runtime.ContainerStatus(p.node.t.Context(), &runtime.ContainerStatusRequest{ContainerId: id})
+		return err == nil && answer.GetStatus().GetState() == runtime.ContainerState_CONTAINER_EXITED
+	})
+	return id
+}
+
+// profileWith profiles with more environment variables.
+func (n kubernetesNode) profileWith(environment []string, args ...string) *observation {
+	n.t.Helper()
+	return watchBy(n.t, func(cmd *exec.Cmd) error {
+		cmd.Env = append(os.Environ(), environment...)
+		return cmd.Start()
+	}, append([]string{binary, "profile", "-o", "json"}, args...)...)
+}
 
 var forever = []string{"sleep", "1000000"}
 
@@ -169,7 +187,7 @@ func TestPodsOfKubernetes(t *testing.T) {
 	before := n.runPod("cri-pay", "web-7d9f-aaaaa", deployment(), nil)
 	running := before.start("main", []string{"CHOWN", "NET_RAW"}, forever...)
 
-	observation := n.profile("--label=app=web", "--all")
+	observation := n.watch("--label=app=web", "--all")
 	before.exec(running, "chown", "5", "/tmp")
 	p := n.runPod("cri-pay", "web-7d9f-bbbbb", deployment(), nil)
 	busy := p.start("main", []string{"CHOWN", "NET_RAW"}, forever...)
@@ -212,7 +230,7 @@ func TestPodsOfKubernetes(t *testing.T) {
 func TestSandboxesOfKubernetesAreNotJudged(t *testing.T) {
 	t.Parallel()
 	n := newKubernetesNode(t)
-	observation := n.profile()
+	observation := n.watch()
 	p := n.runPod("cri-judged", "web", map[string]string{}, nil)
 	id := p.start("main", []string{"CHOWN"}, forever...)
 	p.exec(id, "chown", "5", "/tmp")
@@ -240,10 +258,8 @@ func TestHostilePods(t *testing.T) {
 	annotations := map[string]string{"kubernetes.io/config.source": "", "large": strings.Repeat("x", 256<<10)}
 	p := n.runPod("cri-hostile", hostile, labels, annotations)
 	id := p.start("main", []string{"CHOWN"}, forever...)
-	observation := watchBy(t, func(cmd *exec.Cmd) error {
-		cmd.Env = append(os.Environ(), "DOCKER_HOST="+noEngine(t), "CONTAINERD_ADDRESS="+n.address)
-		return cmd.Start()
-	}, binary, "profile", "--label=io.kubernetes.pod.namespace=cri-hostile", "--all", "--keep-label=*")
+	observation := n.profileWith([]string{"DOCKER_HOST=" + noEngine(t), "CONTAINERD_ADDRESS=" + n.address},
+		"-o", "table", "--label=io.kubernetes.pod.namespace=cri-hostile", "--all", "--keep-label=*")
 	p.exec(id, "chown", "5", "/tmp")
 	r := observation.interrupt()
 	if r.code != exitDone || !strings.Contains(r.stdout, "CHOWN") {
@@ -256,5 +272,58 @@ func TestHostilePods(t *testing.T) {
 	}
 	if !strings.Contains(r.stdout, "cri-hostile/web") || strings.Contains(r.stdout, "Job/") || strings.Contains(r.stdout, "victim") {
 		t.Errorf("wrong names: %q", r.stdout)
+	}
+}
+
+// Of other runtimes than containerd, capmon only knows the CRI.
+func TestOnlyTheCRI(t *testing.T) {
+	t.Parallel()
+	n := newKubernetesNode(t)
+	p := n.runPod("cri-only", "web", map[string]string{"app": "only"}, nil)
+	running := p.start("running", []string{"CHOWN"}, forever...)
+	observation := n.profileWith([]string{"CONTAINER_RUNTIME_ENDPOINT=unix://" + n.address}, "--engine=cri", "--label=app=only")
+	p.exec(running, "chown", "5", "/tmp")
+	short := p.run("short", []string{"SYS_CHROOT"}, "chroot", "/", "true")
+	got := parseReport(t, observation.interrupt())
+	if len(got) != 2 {
+		t.Errorf("got %d containers, wanted 2: %+v", len(got), got)
+	}
+	one := only(t, got, "cri-only/web/running")
+	p.check(one, running, caps("CHOWN"))
+	same(t, "required", one.Required, caps("CHOWN"))
+	one = only(t, got, "cri-only/web/short")
+	p.check(one, short, caps("SYS_CHROOT"))
+	same(t, "required", one.Required, caps("SYS_CHROOT"))
+	if !one.StartSeen || !one.Complete || one.Running {
+		t.Errorf("%+v", one)
+	}
+}
+
+// Docker, the pods of Kubernetes, and a runtime that never answers: each container is in the report once.
+func TestKubernetesBesideDocker(t *testing.T) {
+	t.Parallel()
+	n := newKubernetesNode(t)
+	p := n.runPod("cri-beside", "web", map[string]string{"app": "beside"}, nil)
+	before := time.Now()
+	observation := n.profileWith([]string{"CONTAINERD_ADDRESS=" + n.address, "CONTAINER_RUNTIME_ENDPOINT=unix://" + silentSocket(t)}, "--label=app=beside")
+	if late := time.Since(before); late > 30*time.Second {
+		t.Errorf("the silent runtime delayed the recording: it began after %v", late)
+	}
+	busy := p.start("busy", []string{"CHOWN"}, forever...)
+	p.exec(busy, "chown", "5", "/tmp")
+	short := p.run("short", []string{"SYS_CHROOT"}, "chroot", "/", "true")
+	mustExecute(t, "docker", "run", "--rm", "--name=cri-docker", "--label=app=beside", "bb", "chroot", "/", "true")
+	r := observation.interrupt()
+	got := parseReport(t, r)
+	if len(got) != 3 {
+		t.Errorf("got %d containers, wanted 3: %+v", len(got), got)
+	}
+	p.check(only(t, got, "cri-beside/web/busy"), busy, caps("CHOWN"))
+	p.check(only(t, got, "cri-beside/web/short"), short, caps("SYS_CHROOT"))
+	if docker := only(t, got, "cri-docker"); docker.Engine != "" || docker.Namespace != "" || docker.EngineError != "" {
+		t.Errorf("%+v", docker)
+	}
+	if !strings.Contains(r.stderr, "cri at unix://") || !strings.Contains(r.stderr, "does not answer") {
+		t.Errorf("no caution about the silent runtime: %s", r.stderr)
 	}
 }

@@ -130,8 +130,8 @@ func (e *engineFlag) podmans(docker *container.Docker, log *zap.Logger) (members
 func connectAll(ctx context.Context, members []container.Member, required bool, log *zap.Logger) (container.Engine, error) {
 	caution := func(engine container.Member, err error) {
 		report := log.Warn
-		if docker, ok := engine.(*container.Docker); ok && !docker.Chosen() && errors.Is(err, os.ErrNotExist) {
-			report = log.Debug // Docker is not installed
+		if isLeftOut(engine, err) {
+			report = log.Debug
 		}
 		report(fmt.Sprintf("%s at %s does not answer; until it answers, capmon knows its containers only from the kernel and from OCI bundles", engine.Name(), engine.Endpoint()), zap.Error(err))
 	}
@@ -148,6 +148,18 @@ func connectAll(ctx context.Context, members []container.Member, required bool, 
 		return nil, errors.Join(err, engines.Close())
 	}
 	return engines, nil
+}
+
+// isLeftOut reports whether the user need not know that an engine does not answer: there is no Docker, or this user may
+// not use containerd.
+func isLeftOut(engine container.Member, err error) bool {
+	switch engine := engine.(type) {
+	case *container.Docker:
+		return !engine.Chosen() && errors.Is(err, os.ErrNotExist)
+	case *container.Containerd:
+		return errors.Is(err, os.ErrPermission)
+	}
+	return false
 }
 
 // aliveTime is how long connectOnly waits for an engine.

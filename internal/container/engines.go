@@ -40,7 +40,7 @@ type member struct {
 	Member
 	silent   atomic.Bool // the engine did not answer the last request
 	answered atomic.Bool // the engine has answered a request
-	absent   atomic.Bool // no process listens at the address, and none has answered there
+	absent   atomic.Bool // no process listens at the address, or capmon may not connect to it, and none has answered there
 
 	mu     sync.Mutex
 	listed []Info // the last list of all containers
@@ -100,8 +100,10 @@ func (m *member) succeed() {
 
 // fail records that an engine did not answer.
 func (e *Engines) fail(m *member, err error) {
-	if nobodyListens := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED); nobodyListens && !m.answered.Load() {
-		m.absent.Store(true)
+	for _, cause := range []error{unix.ENOENT, unix.ECONNREFUSED, unix.EACCES} {
+		if errors.Is(err, cause) && !m.answered.Load() {
+			m.absent.Store(true)
+		}
 	}
 	if !m.silent.Swap(true) {
 		e.caution(m.Member, err)

@@ -1,10 +1,13 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
+	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -153,9 +156,10 @@ func (o *Observer) mustInspect(id string) bool {
 // visible from here or has ended.
 func (o *Observer) findCgroup(info container.Info) uint64 {
 	cgroup, where, err := o.monitor.CgroupOf(info.Pid, info.ID)
-	if errors.Is(err, monitor.ErrNotInContainer) && info.Cgroup != "" {
-		where = info.Cgroup
-		cgroup, err = o.monitor.AddContainer(where, info.ID, info.Pid)
+	if errors.Is(err, monitor.ErrNotInContainer) {
+		if where = cmp.Or(info.Cgroup, o.cgroupLikePod(info)); where != "" {
+			cgroup, err = o.monitor.AddContainer(where, info.ID, info.Pid)
+		}
 	}
 	if err == nil {
 		err = o.monitor.TrustSiblings(where)
@@ -165,6 +169,20 @@ func (o *Observer) findCgroup(info container.Info) uint64 {
 		return 0
 	}
 	return cgroup
+}
+
+// cgroupLikePod returns the cgroup of a container that is named like the cgroup of a pod, because the user made the
+// container below libpod_parent. If all its processes are in cgroups below, only the engine can tell it from a pod.
+func (o *Observer) cgroupLikePod(info container.Info) string {
+	own, err := o.lookups.cgroups.Path(info.Pid)
+	if err != nil {
+		return ""
+	}
+	above, _, found := strings.Cut(own, "/"+info.ID+"/")
+	if where := path.Join(above, info.ID); found && containerid.MayBePod(where) {
+		return where
+	}
+	return ""
 }
 
 const (

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/testutil"
@@ -149,6 +150,30 @@ func TestCgroupMadeByAContainerBelongsToNoOther(t *testing.T) {
 	forged := unconfirmed(all, id)
 	if len(forged) != 1 || !slices.Contains(forged[0].Required, "NET_RAW") {
 		t.Errorf("unconfirmed: %+v", forged)
+	}
+}
+
+// A container that was made below libpod_parent has a cgroup that is named like that of a pod of Podman. If all its
+// processes are in cgroups below, the engine tells it from a pod.
+func TestContainersOfDockerCannotPassForPods(t *testing.T) {
+	t.Parallel()
+	for _, below := range []string{"below", "libpod-" + strings.Repeat("5", 64)} {
+		name := "passes-for-pod-" + below[:5]
+		script := "own=" + ownCgroup(t) + "; mkdir $own/" + below + " && echo $$ >$own/" + below + "/cgroup.procs || exit; while touch /tmp/x && chown 5 /tmp/x; do sleep 0.1; done"
+		mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name=" + name, "--cgroup-parent=/libpod_parent"}, withCgroups(t), []string{"bb"}, sh(script))...)
+		t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
+		eventually(t, "the container is in the cgroup below", func() bool {
+			pid := strings.TrimSpace(mustExecute(t, "docker", "inspect", "--format={{.State.Pid}}", name))
+			all, err := os.ReadFile("/proc/" + pid + "/cgroup")
+			return err == nil && strings.Contains(string(all), "/"+below)
+		})
+		observation := watch(t, "--container="+name)
+		time.Sleep(time.Second)
+		got := only(t, parseReport(t, observation.interrupt()), name)
+		if got.Unconfirmed != "" || got.EngineError != "" {
+			t.Errorf("%+v", got)
+		}
+		same(t, "required", got.Required, caps("CHOWN", "FOWNER"))
 	}
 }
 

@@ -123,21 +123,22 @@ const withSocketOfRoot = `
 	shift
 	exec "$@"`
 
-// Two engines and a third one that never answers: each container has its name and engine.
+// Three engines and a fourth one that never answers: each container has its name and engine.
 func TestSeveralEngines(t *testing.T) {
 	t.Parallel()
-	p := newPrivatePodman(t)
+	p, c := newPrivatePodman(t), newPrivateContainerd(t)
 	address := p.serve()
 	if err := os.MkdirAll("/run/user", 0o755); err != nil {
 		t.Fatal(err)
 	}
 	capmon := func(args ...string) []string {
 		return append([]string{
-			"env", "CONTAINER_HOST=" + address, "unshare", "--mount", "--propagation=private",
+			"env", "CONTAINER_HOST=" + address, "CONTAINERD_ADDRESS=" + c.address, "unshare", "--mount", "--propagation=private",
 			"sh", "-ec", withSocketOfRoot, "sh", silentSocket(t), binary,
 		}, args...)
 	}
 	p.start("sev-podman-before", chownOnly, "sleep", "1000")
+	c.start("sev-containerd-before", nil, "sleep", "1000")
 	p.must("pod", "create", "--name=sev-pod", "--infra-name=sev-podman-infra")
 	run := func(name string) []string { return []string{"run", "--rm", "--name=" + name, "--label=from=" + name} }
 	before := time.Now()
@@ -150,15 +151,20 @@ func TestSeveralEngines(t *testing.T) {
 		p.must(append(run(name), "--cap-drop=ALL", "--cap-add=CHOWN", "bb", "sh", "-c", "touch /tmp/x && chown 5 /tmp/x")...)
 		mustExecute(t, append(append([]string{"docker"}, run(fmt.Sprint("sev-docker-", i))...), "bb", "chroot", "/", "true")...)
 	}
+	c.run("sev-containerd", []string{"--cap-drop=CAP_MKNOD"}, "chroot", "/", "true")
 	p.must(append(run("sev-podman-member"), "--pod=sev-pod", "bb", "chroot", "/", "true")...)
 	r := observation.interrupt()
 	if !strings.Contains(r.stderr, "podman at unix:///run/user/0/podman/podman.sock does not answer") {
 		t.Errorf("no caution about the silent engine: %s", r.stderr)
 	}
 	got := parseReport(t, r)
-	if len(got) != 8 {
-		t.Errorf("got %d containers, wanted 8: %+v", len(got), got)
+	if len(got) != 10 {
+		t.Errorf("got %d containers, wanted 10: %+v", len(got), got)
 	}
+	c.check(only(t, got, "sev-containerd-before"), containerdDefault())
+	one := only(t, got, "sev-containerd")
+	c.check(one, without(containerdDefault(), caps("MKNOD")[0]))
+	same(t, one.Name+" required", one.Required, caps("SYS_CHROOT"))
 	for i := range 3 {
 		podman, docker := only(t, got, fmt.Sprint("sev-podman-", i)), only(t, got, fmt.Sprint("sev-docker-", i))
 		p.check(podman, caps("CHOWN"))
@@ -175,11 +181,22 @@ func TestSeveralEngines(t *testing.T) {
 	}
 
 	before = time.Now()
-	grants := grantsOf(t, execute(t, capmon("audit", "--static", "-o", "json")...))
+	r = execute(t, capmon("audit", "--static", "-o", "json")...)
+	grants := grantsOf(t, r)
+	if !strings.Contains(r.stderr, "left out because capmon audits only containers of Docker and Podman: sev-containerd-before") {
+		t.Errorf("the audit does not name what it leaves out: %s", r.stderr)
+	}
 	if late := time.Since(before); late > 30*time.Second {
 		t.Errorf("the silent engine delayed the audit by %v", late)
 	}
 	same(t, "granted", grants["podman sev-podman-before"], caps("CHOWN"))
+	r = execute(t, capmon("profile", "-o", "json", "--for=1s", "--engine=containerd")...)
+	for _, one := range parseReport(t, r) {
+		if one.Engine == "" && one.Name != "" {
+			t.Errorf("Docker was asked about %s", one.Name)
+		}
+	}
+	c.check(only(t, parseReport(t, r), "sev-containerd-before"), containerdDefault())
 	if r := execute(t, binary, "audit", "--static", "--engine=cri"); r.code != exitUsage || !strings.Contains(r.stderr, "choose all, docker or podman") {
 		t.Errorf("exit code %d: %s", r.code, r.stderr)
 	}

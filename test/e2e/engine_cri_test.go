@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/capmon/capmon/internal/doctor"
 )
 
 // kubernetesNode is a containerd with the CRI of Kubernetes. The test does what a kubelet does.
@@ -325,5 +327,18 @@ func TestKubernetesBesideDocker(t *testing.T) {
 	}
 	if !strings.Contains(r.stderr, "cri at unix://") || !strings.Contains(r.stderr, "does not answer") {
 		t.Errorf("no caution about the silent runtime: %s", r.stderr)
+	}
+}
+
+func TestDoctorOfANode(t *testing.T) {
+	t.Parallel()
+	n := newKubernetesNode(t)
+	silent := silentSocket(t)
+	command := []string{"env", "-u", "DOCKER_HOST", "CONTAINERD_ADDRESS=" + n.address, "CONTAINER_RUNTIME_ENDPOINT=" + silent, binary, "doctor", "-o", "json"}
+	d := diagnose(t, (*exec.Cmd).Start, command...)
+	d.check(t, "containerd", doctor.OK, "1.", "")
+	d.check(t, "cri", doctor.Warning, silent, "start the engine at unix://"+silent)
+	if r := execute(t, command...); r.code != exitDone {
+		t.Errorf("exit code %d: %s", r.code, r.stdout)
 	}
 }

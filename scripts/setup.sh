@@ -140,6 +140,7 @@ find_missing() {
 	want zstd zstd has zstd
 	want crun crun has crun
 	if [[ $mode == test ]]; then
+		want ctr containerd has ctr
 		want podman podman has podman
 		want conmon conmon has conmon
 		want catatonit catatonit has catatonit

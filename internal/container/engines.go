@@ -303,8 +303,8 @@ func (m *member) lastListed(all bool) []Info {
 	return slices.DeleteFunc(slices.Clone(m.listed), func(info Info) bool { return !all && !info.Running })
 }
 
-// wholeID matches the whole ID of a container.
-var wholeID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+// wholeID matches the whole ID of a container, which no other container has.
+var wholeID = regexp.MustCompile(`^[0-9a-f]{64}$|/`)
 
 // Inspect implements [Engine]. A name that several engines know is an error.
 func (e *Engines) Inspect(ctx context.Context, id string) (Info, error) {

@@ -74,8 +74,10 @@ func (f *follower) followOnce(ctx context.Context) (followed bool, err error) {
 	defer cancel(context.Canceled)
 	late := time.AfterFunc(2*memberTimeout, func() { cancel(errSilent) })
 	events, errs := f.member.Events(ctx, f.since)
-	late.Stop()
 	f.subscribed()
+	if inTime := late.Stop(); !inTime {
+		return !f.mustAnnounce, errSilent
+	}
 	if f.mustAnnounce {
 		if err := f.announce(ctx); err != nil {
 			return false, err

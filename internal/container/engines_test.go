@@ -173,17 +173,19 @@ const whole = "00000000000000000000000000000000000000000000000000000000000000aa"
 // A hanging engine is reported once, delays the first requests for a bounded time, and later ones not at all.
 func TestHangingEngineDoesNotDelayTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		docker, podman := newFake("docker", "a", whole), newFake("podman", "b")
+		docker, podman := newFake("docker", "a", whole, "default/web"), newFake("podman", "b")
 		begun := time.Now()
 		engines, cautions := together(t, docker, podman)
-		if got := idsOf(t, engines); got != whole+" a b" || time.Since(begun) != 0 {
+		if got := idsOf(t, engines); got != whole+" a default/web b" || time.Since(begun) != 0 {
 			t.Errorf("all answer: %q after %v", got, time.Since(begun))
 		}
 		podman.set(hangs)
-		if info, err := engines.Inspect(t.Context(), whole); err != nil || info.ID != whole || time.Since(begun) != 0 {
-			t.Errorf("a whole ID that another engine knows: %v, %v after %v", info.ID, err, time.Since(begun))
+		for _, id := range []string{whole, "default/web"} {
+			if info, err := engines.Inspect(t.Context(), id); err != nil || info.ID != id || time.Since(begun) != 0 {
+				t.Errorf("a whole ID that another engine knows: %v, %v after %v", info.ID, err, time.Since(begun))
+			}
 		}
-		if got := idsOf(t, engines); got != whole+" a b" {
+		if got := idsOf(t, engines); got != whole+" a default/web b" {
 			t.Errorf("while podman hangs: %q", got)
 		}
 		if took := time.Since(begun); took > 2*memberTimeout {

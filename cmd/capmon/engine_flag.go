@@ -151,12 +151,12 @@ func connectAll(ctx context.Context, members []container.Member, required bool, 
 }
 
 // isLeftOut reports whether the user need not know that an engine does not answer: there is no Docker, or this user may
-// not use containerd.
+// not use the runtime of Kubernetes.
 func isLeftOut(engine container.Member, err error) bool {
 	switch engine := engine.(type) {
 	case *container.Docker:
 		return !engine.Chosen() && errors.Is(err, os.ErrNotExist)
-	case *container.Containerd:
+	case *container.Containerd, *container.CRI:
 		return errors.Is(err, os.ErrPermission)
 	}
 	return false

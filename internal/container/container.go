@@ -54,8 +54,8 @@ type Info struct {
 
 	// Engine is the engine that made the container: podman, containerd, …. It is empty for Docker.
 	Engine string
-	// BundleOnly: no engine has reported the container. What is known comes from its OCI bundle. Of the Labels, only
-	// those of the kubelet are known.
+	// BundleOnly: no engine has reported the container. What is known comes from its OCI bundle. Only the Labels that
+	// the kubelet gives are known.
 	BundleOnly bool
 	// Pod is the ID of the pod that the container is part of. Sandbox: the container only holds the namespaces of the
 	// pod, and runs no workload (infra container, pause).

@@ -295,8 +295,9 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 	return info
 }
 
-// nameOf returns the name of a container: the one that nerdctl has given it, or otherwise the one that the user has chosen. Names are unique only in their namespaces, so a name outside the default namespace is
-// NAMESPACE/NAME. Docker's containers have their names only in Docker.
+// nameOf returns the name of a container: the one that nerdctl has given it, or otherwise the one that the user has
+// chosen. Names are unique only in their namespaces, so a name outside the default namespace is NAMESPACE/NAME. Docker's
+// containers have their names only in Docker.
 func nameOf(namespace string, one *containers.Container) string {
 	name := one.GetLabels()["nerdctl/name"]
 	if id := containerid.Qualified(namespace, one.GetID()); name == "" && containerid.IsQualified(id) {

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// criPluginTimeout is how long containerd waits for its CRI plugin. What containerd itself reports must not be late.
+	// criPluginTimeout is how long capmon waits for the CRI plugin: what containerd itself reports must not be late.
 	criPluginTimeout = 2 * time.Second
 	// criPluginRetry is how long capmon does not ask a CRI plugin that has failed.
 	criPluginRetry = 30 * time.Second

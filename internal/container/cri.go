@@ -358,8 +358,8 @@ func (c *CRI) inspectSandbox(ctx context.Context, engine, id string) (Info, erro
 	return info, nil
 }
 
-// setNamespaces sets which namespaces of the host the pod shares. The OCI specification of a container only has the path
-// of the pod's namespace.
+// setNamespaces sets which namespaces of the host the pod shares. The OCI specification of a container only has the
+// path of the pod's namespace.
 func (i *Info) setNamespaces(pod *runtime.PodSandboxStatus) {
 	options := pod.GetLinux().GetNamespaces().GetOptions()
 	if options.GetNetwork() == runtime.NamespaceMode_NODE {
@@ -390,8 +390,8 @@ func (c *CRI) addImage(ctx context.Context, info *Info, one *runtime.ContainerSt
 	info.ImageDigest = digestOf(append([]string{one.GetImageRef()}, image.GetRepoDigests()...))
 }
 
-// imageName returns the name of an image as the user wrote it, if the runtime reports it. The kubelet requests images by
-// digest.
+// imageName returns the name of an image as the user wrote it, if the runtime reports it. The kubelet requests images
+// by digest.
 func imageName(spec *runtime.ImageSpec, tags []string) string {
 	name := cmp.Or(spec.GetUserSpecifiedImage(), spec.GetImage())
 	if _, isID := strings.CutPrefix(name, "sha256:"); isID && len(tags) > 0 {

@@ -59,8 +59,8 @@ func Resolve(ctx context.Context, engine Engine, names []string) ([]Info, error)
 	return found, nil
 }
 
-// membersOf returns the running containers of a pod of Kubernetes, if a name is that of the pod. Otherwise it returns the
-// container that has the name.
+// membersOf returns the running containers of a pod of Kubernetes, if a name is that of the pod. Otherwise it returns
+// the container that has the name.
 func membersOf(all []Info, named Info, name string) []Info {
 	var members []Info
 	if named.Sandbox && named.Kubernetes.Name != "" && named.Name == name {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// The labels that the kubelet gives to each container. Whoever starts a container without a kubelet can choose them.
+// The labels that the kubelet gives to each container. A client of the CRI that is not a kubelet can choose them.
 const (
 	ContainerLabel = "io.kubernetes.container.name"
 	PodLabel       = "io.kubernetes.pod.name"
@@ -74,7 +74,7 @@ const (
 var name = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
 
 // OwnerOf returns the owner of a pod as in [Pod]. Runtimes do not know the owner. But controllers give labels to their
-// pods, and derive the names of the pods from the name of the owner. Whoever makes a pod can choose its labels and its
+// pods, and derive the names of the pods from the name of the owner. The creator of a pod can choose its labels and its
 // name, and so pretend another owner.
 func OwnerOf(pod string, labels, annotations map[string]string) string {
 	if source := annotations[sourceAnnotation]; source != "" && source != sourceAPI {

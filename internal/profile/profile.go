@@ -143,8 +143,8 @@ type Container struct {
 	Namespace string `json:"namespace,omitempty"`
 	PodName   string `json:"podName,omitempty"`
 	PodUID    string `json:"podUID,omitempty"`
-	// Owner is what made the pod, such as Deployment/web, or Node for a static pod. Whoever makes a pod can pretend
-	// another owner.
+	// Owner is what made the pod, such as Deployment/web, or Node for a static pod. The creator of a pod can
+	// pretend another owner.
 	Owner string `json:"owner,omitempty"`
 }
 

@@ -170,7 +170,8 @@ func (c LabeledContainer) sameOrigin(other LabeledContainer) bool {
 	return c.origin() == other.origin()
 }
 
-// origin returns what replicas have in common: the project, the stack, the namespace, the owner of the pod and the image.
+// origin returns what replicas have in common: the project, the stack, the namespace, the owner of the pod and the
+// image.
 func (c LabeledContainer) origin() [5]string {
 	labels := c.Container.Labels
 	return [5]string{

@@ -249,7 +249,7 @@ func TestSandboxesOfKubernetesAreNotJudged(t *testing.T) {
 	}
 }
 
-// Whoever creates a pod chooses its labels. Only the kubelet checks the names.
+// The creator of a pod chooses its labels. Only the kubelet checks the names.
 func TestHostilePods(t *testing.T) {
 	t.Parallel()
 	n := newKubernetesNode(t)

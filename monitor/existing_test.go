@@ -133,6 +133,11 @@ func TestContainersThatStartDuringStart(t *testing.T) {
 	m.attached, _, err = attachFirst(Hooks(), programs, func(maps bpf.CapmonMaps) error {
 		err := m.registerRunningContainers(maps)
 		early = launch(t, "--security-opt=seccomp=unconfined", "bb", "unshare", "-U", "sleep", "1000") // after registerRunningContainers
+		pid := testutil.Docker(t, "inspect", "-f", "{{.State.Pid}}", early)
+		testutil.Eventually(t, "unshare executed sleep", func() bool { // otherwise the programs count this process
+			name, err := os.ReadFile("/proc/" + pid + "/comm")
+			return err == nil && string(name) == "sleep\n"
+		})
 		return err
 	})
 	if err != nil {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/capability"
@@ -137,9 +139,9 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 	if docker, only := engine.(*container.Docker); len(names) == 0 && a.engine.value == allEngines && (!only || docker.Local()) {
 		reportNotAudited(cmd, log)
 	}
-	subjects, _, err := audit.Collect(cmd.Context(), engine, names) // to report errors before the observation
+	subjects, _, err := a.collect(cmd.Context(), cmd, engine, names) // to report errors before the observation
 	if err != nil {
-		return a.withRemedy(err)
+		return err
 	}
 	if a.duration > 0 {
 		audited := func(run profile.Run) bool { return len(names) == 0 || audit.Has(subjects, run.Container.ID) }
@@ -221,6 +223,15 @@ func (a *auditFlags) readsDB(cmd *cobra.Command) bool {
 	return !a.static && (a.onlyDB() || cmd.Flags().Changed("db"))
 }
 
+// collect reads the settings of the containers, as [audit.Collect] does.
+func (a *auditFlags) collect(ctx context.Context, cmd *cobra.Command, engine auditedEngines, names []string) (subjects []audit.Subject, all map[string]string, err error) {
+	err = showSlow(statusLineOf(optional(cmd, progressNote)), "reading the settings of the containers", func() (err error) {
+		subjects, all, err = audit.Collect(ctx, engine, names)
+		return a.withRemedy(err)
+	})
+	return subjects, all, err
+}
+
 // withRemedy adds what to do about an unknown container.
 func (a *auditFlags) withRemedy(err error) error {
 	if errors.Is(err, container.ErrNotFound) {
@@ -275,18 +286,41 @@ func (a *auditFlags) recorder() audit.Recorder {
 	}
 }
 
+// flags returns the flags of the command line that decide on the result, and not on its presentation.
+func (a *auditFlags) flags(cmd *cobra.Command) []string {
+	var set []string
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if cmd.InheritedFlags().Lookup(flag.Name) != nil || slices.Contains([]string{"output", "details", "wide", "with-values"}, flag.Name) {
+			return
+		}
+		values := []string{flag.Value.String()}
+		if several, ok := flag.Value.(pflag.SliceValue); ok {
+			values = several.GetSlice()
+		}
+		for _, value := range values {
+			set = append(set, "--"+flag.Name+"="+value)
+		}
+	})
+	return set
+}
+
 // print audits the containers and prints the result.
 func (a *auditFlags) print(cmd *cobra.Command, engine auditedEngines, names []string, profiles []profile.Profile, waivers *waiver.File) error {
 	ctx := context.WithoutCancel(cmd.Context()) // Ctrl-C ends the observation, not the report
-	subjects, all, err := audit.Collect(ctx, engine, names)
+	subjects, all, err := a.collect(ctx, cmd, engine, names)
 	if err != nil {
-		return a.withRemedy(err)
+		return err
 	}
-	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Recorder: a.recorder(), Waivers: waivers, Last: capability.CheckpointRestore, Time: time.Now()}
+	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Recorder: a.recorder(), Flags: a.flags(cmd), Waivers: waivers, Last: capability.CheckpointRestore, Time: time.Now()}
 	options.Evidence = newEvidence(a.scope(names, len(subjects), a.readsDB(cmd)))
 	options.Evidence.Audited = auditedEngine(ctx, engine)
 	if last, err := kernel.LastCapability(); err == nil { // otherwise capmon does not run on Linux, but the containers do
 		options.Last = capability.Capability(last)
+	}
+	if pid, known := engine.PIDs()[""]; known { // Docker's
+		if bounding, err := kernel.BoundingSet(pid); err == nil { // otherwise the engine has just ended
+			options.EngineBounding = &bounding
+		}
 	}
 	if !a.static {
 		merged := profile.Merge(profiles...)

@@ -2,24 +2,31 @@ package main
 
 import (
 	"github.com/spf13/cobra"
-
-	"github.com/capmon/capmon/internal/container"
+	"go.uber.org/zap"
 )
 
-// completeContainers returns the names of the running containers for the completion in a shell.
+// completeContainers returns the names of the running containers for the completion in a shell. The command has the
+// flag --engine.
 func completeContainers(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	docker, err := container.NewDocker(cmd.Context())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+	const none = cobra.ShellCompDirectiveNoFileComp
+	engines, ok := cmd.Flags().Lookup("engine").Value.(*engineFlag)
+	if !ok {
+		return nil, none
 	}
-	defer docker.Close()
-	running, err := docker.List(cmd.Context(), false)
+	engine, err := engines.connect(cmd.Context(), true, zap.NewNop())
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return nil, none
+	}
+	defer engine.Close()
+	running, err := engine.List(cmd.Context(), false)
+	if err != nil {
+		return nil, none
 	}
 	var names []string
 	for _, info := range running {
-		names = append(names, info.Name)
+		if info.Name != "" && !info.Sandbox {
+			names = append(names, info.Name)
+		}
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return names, none
 }

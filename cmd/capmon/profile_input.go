@@ -134,7 +134,11 @@ func (i *profileInput) fromDatabase(cmd *cobra.Command, selection store.Selectio
 		return profile.Profile{}, err
 	}
 	defer db.Close()
-	p, err := db.Profile(cmd.Context(), selection)
+	var p profile.Profile
+	err = showSlow(statusLineOf(optional(cmd, progressNote)), "reading "+printable.Word(i.db), func() (err error) {
+		p, err = db.Profile(cmd.Context(), selection)
+		return err
+	})
 	if err != nil {
 		return profile.Profile{}, err
 	}

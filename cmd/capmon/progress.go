@@ -43,6 +43,30 @@ func everyInterval(ctx context.Context, interval time.Duration, do func(now time
 	}
 }
 
+// showSlow does what text describes. If that takes longer than statusInterval, line shows the text and the time so far.
+// line is nil if capmon cannot overwrite a line.
+func showSlow(line *statusLine, text string, do func() error) error {
+	if line == nil {
+		return do()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	begun, ended := time.Now(), make(chan struct{})
+	go func() {
+		defer close(ended)
+		showStatus(ctx, line, func(now time.Time) string {
+			if now.Sub(begun) < statusInterval {
+				return ""
+			}
+			return fmt.Sprintf("%s: %s so far", text, now.Sub(begun).Truncate(time.Second))
+		})
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	return do()
+}
+
 // recordingProgress describes how far a recording is, and what it has found so far.
 type recordingProgress struct {
 	read     func() (profile.Profile, error)

@@ -141,6 +141,29 @@ func TestStatusLineShowsTheProgressUntilTheEnd(t *testing.T) {
 	})
 }
 
+// What is quick shows nothing. What takes longer shows what it is, and the line disappears at its end.
+func TestSlowWorkIsShown(t *testing.T) {
+	for _, test := range []struct {
+		takes time.Duration
+		want  string
+	}{
+		{900 * time.Millisecond, ""},
+		{2500 * time.Millisecond, eraseLine + "reading x: 1s so far" + eraseLine + "reading x: 2s so far" + eraseLine},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			failure := errors.New("failed")
+			err := showSlow(&statusLine{out: &out, width: func() int { return 80 }}, "reading x", func() error {
+				time.Sleep(test.takes)
+				return failure
+			})
+			if diff := cmp.Diff(test.want, out.String()); diff != "" || err != failure {
+				t.Errorf("%v: %v\n%s", test.takes, err, diff)
+			}
+		})
+	}
+}
+
 func TestWithoutATerminalProgressIsALineEveryMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

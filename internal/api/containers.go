@@ -39,6 +39,11 @@ type Container struct {
 	Used    capability.Set  `json:"used"`
 	Unused  capability.Set  `json:"unused"`
 	Denied  capability.Set  `json:"denied"`
+	// Unsure are members of Used that the container may not need.
+	Unsure capability.Set `json:"unsure"`
+	// Seconds is how long capmon saw the workload run, in Runs runs. Runs is 0 if capmon did not see the workload.
+	Seconds float64 `json:"observedSeconds"`
+	Runs    int     `json:"runs"`
 	// Checks is the number of checks of all classes. Lost is the number of checks that were not recorded.
 	Checks uint64 `json:"checks"`
 	Lost   uint64 `json:"lost"`
@@ -68,7 +73,7 @@ func containerOf(s profile.Summary) Container {
 	return Container{
 		ID: s.Container.ID, Unconfirmed: s.Container.Unconfirmed, Title: row.Title, Name: s.Container.Name, Image: row.Image,
 		Service: s.Container.Service(), Running: s.Running, Status: row.Status, Privileged: row.Privileged,
-		Granted: row.Granted, Used: row.Used, Unused: row.Unused, Denied: row.Denied, Checks: s.Checks, Lost: s.Lost,
+		Granted: row.Granted, Used: row.Used, Unused: row.Unused, Denied: row.Denied, Unsure: row.Unsure, Seconds: row.Observed.Seconds(), Runs: row.Runs, Checks: s.Checks, Lost: s.Lost,
 		LastUse: lastUse(s),
 	}
 }
@@ -87,7 +92,8 @@ func lastUse(s profile.Summary) (last *LastUse) {
 func (c Container) Row() overview.Row {
 	return overview.Row{
 		Status: c.Status, Title: c.Title, Image: c.Image, Privileged: c.Privileged,
-		Granted: c.Granted, Used: c.Used, Unused: c.Unused, Denied: c.Denied,
+		Granted: c.Granted, Used: c.Used, Unused: c.Unused, Denied: c.Denied, Unsure: c.Unsure,
+		Observed: time.Duration(c.Seconds * float64(time.Second)), Runs: c.Runs,
 	}
 }
 

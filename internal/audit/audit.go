@@ -12,6 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/dockerrun"
 	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/shell"
 	"github.com/capmon/capmon/internal/waiver"
 )
 
@@ -25,13 +26,17 @@ type Subject struct {
 type Options struct {
 	// Profile contains the observations of the containers; nil for a static audit, which reads only the grants.
 	Profile *profile.Profile
-	// Last is the highest capability of the kernel that the containers run on.
-	Last       capability.Capability
-	Thresholds Thresholds
+	// Last is the highest capability of the kernel that the containers run on. EngineBounding is the bounding set of
+	// Docker's process, which cannot grant more; nil if it is unknown.
+	Last           capability.Capability
+	EngineBounding *capability.Set
+	Thresholds     Thresholds
 	// Names maps the IDs of the engine's containers to their names.
 	Names map[string]string
-	// WithValues includes the values of settings that may be secret in the remedies.
+	// WithValues includes the values of settings that may be secret in the remedies. Flags are those flags of the audit
+	// that decide on its result, for a command that repeats it.
 	WithValues bool
+	Flags      []string
 	// Strict makes the audit fail if a related rule is violated.
 	Strict bool
 	// Recorder is what records all containers of this host.
@@ -160,7 +165,7 @@ func Of(subjects []Subject, o Options) Audit {
 		seen = observations{profile: *o.Profile, all: profile.Summaries(*o.Profile), builds: map[string][]profile.Summary{}}
 	}
 	for _, subject := range subjects {
-		audit.Containers = append(audit.Containers, judge(subject, seen.of(subject.Info), audit.Waivers.Match(subject.Info), o))
+		audit.Containers = append(audit.Containers, judge(subject, seen, audit.Waivers.Match(subject.Info), o))
 	}
 	order := []findings.Status{findings.Fail, findings.Manual, findings.Waived, findings.Pass}
 	slices.SortStableFunc(audit.Containers, func(one, other *ContainerResult) int {
@@ -194,6 +199,17 @@ func (o observations) of(info container.Info) *profile.Summary {
 		return own
 	}
 	return find(o.all, info)
+}
+
+// grantedByKernel returns what the kernel granted the container with this ID when it started. It is unknown if capmon
+// did not see the start: a process that runs already may have dropped some of its grants.
+func (o observations) grantedByKernel(id string) (set capability.Set, known bool) {
+	for _, run := range o.profile.Runs {
+		if c := run.Container; c.ID == id && c.Unconfirmed == "" && !run.Existed && run.Grants.Kernel != nil {
+			set, known = set.Union(*run.Grants.Kernel), true
+		}
+	}
+	return set, known
 }
 
 // ofBuild returns the profile without the runs and proofs that are known to be of another build.
@@ -258,11 +274,12 @@ func recordingKeys(c profile.Container) [][3]string {
 	return keys
 }
 
-func judge(subject Subject, s *profile.Summary, waivers *waiver.Matching, o Options) *ContainerResult {
+func judge(subject Subject, seen observations, waivers *waiver.Matching, o Options) *ContainerResult {
 	info, own := subject.Info, ownLabels(subject.Info.Labels, subject.Settings)
+	s := seen.of(info)
 	c := &ContainerResult{
 		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Engine: info.Engine, Pod: info.Pod, Running: info.Running, User: info.User,
-		Service: serviceOf(info.Labels, own), Compose: composeOf(info.Labels, own), labels: info.Labels, Grants: grantsOf(info, o.Last), Summary: s,
+		Service: serviceOf(info.Labels, own), Compose: composeOf(info.Labels, own), labels: info.Labels, Grants: grantsOf(info, seen, o), Summary: s,
 	}
 	e := evidence{container: c, summary: s, static: o.Profile == nil, thresholds: o.Thresholds}
 	c.Observation = e.observation()
@@ -281,6 +298,9 @@ func judge(subject Subject, s *profile.Summary, waivers *waiver.Matching, o Opti
 				return dockerrun.WithCapabilities(subject.Settings, list, o.Names, o.WithValues)
 			},
 		})
+		if len(c.Remedy.Withheld) > 0 {
+			c.Remedy.WithValues = shell.Line(slices.Concat([]string{"capmon", "audit", "--with-values"}, o.Flags, []string{info.Name}))
+		}
 	}
 	c.Hints = e.hints(subject.Settings)
 	for _, check := range relatedChecks {
@@ -293,12 +313,21 @@ func judge(subject Subject, s *profile.Summary, waivers *waiver.Matching, o Opti
 	return c
 }
 
-func grantsOf(info container.Info, last capability.Capability) Grants {
+// grantsOf returns the grants that result from the settings. They are not more than what the engine's process has, and
+// not more than what capmon saw the kernel grant: the host, or the version of the engine, may lack some capabilities
+// that the settings ask for.
+func grantsOf(info container.Info, seen observations, o Options) Grants {
 	g := Grants{Privileged: info.Privileged}
-	set, err := info.Grants(last)
+	set, err := info.Grants(o.Last)
 	if err != nil {
 		g.Error = err.Error()
 		return g
+	}
+	if o.EngineBounding != nil && info.Granted == nil { // otherwise they are exact
+		set = set.Intersect(*o.EngineBounding)
+	}
+	if kernel, known := seen.grantedByKernel(info.ID); known {
+		set = set.Intersect(kernel)
 	}
 	usual := capability.DockerDefault()
 	g.Set, g.Default, g.Added, g.Dropped = &set, set.Intersect(usual), set.Minus(usual), usual.Minus(set)

@@ -15,9 +15,9 @@ type Engine interface {
 	Settings(ctx context.Context, id string) (container.Settings, error)
 }
 
-// Collect reads the settings of the containers in wanted, by ID or name, from the engine; of all containers, running or
-// not, except the sandboxes of pods, if wanted is empty. names maps the IDs of all containers to their names. Collect returns [container.ErrNotFound]
-// if a container in wanted does not exist.
+// Collect reads the settings of the containers in wanted, by ID or name, from the engine. If wanted is empty, it reads
+// the settings of all containers, running or not, except the sandboxes of pods. names maps the IDs of all containers to
+// their names. Collect returns [container.ErrNotFound] if a container in wanted does not exist.
 func Collect(ctx context.Context, engine Engine, wanted []string) (subjects []Subject, names map[string]string, err error) {
 	all, err := engine.List(ctx, true)
 	if err != nil {

@@ -91,6 +91,19 @@ func all(paths []string, are func(string) bool) bool {
 // the working directory.
 func local(name string) bool { return path.IsAbs(name) && !strings.Contains(name, "://") }
 
+// where returns a description of the Compose file.
+func (c Compose) where() string {
+	switch {
+	case len(c.Files) == 1:
+		return "the Compose file " + c.Files[0]
+	case len(c.Files) > 1:
+		return "one of the Compose files " + strings.Join(c.Files, ", ")
+	case c.Directory != "":
+		return "the Compose file in " + c.Directory
+	}
+	return "the Compose file of the project " + c.Project
+}
+
 func composeLines(c Compose, list capability.Set, privileged bool) []string {
 	lines := []string{"services:", "  " + c.Service + ":"}
 	for _, line := range settings.ComposeLines(list) {

@@ -22,6 +22,9 @@ func (c *ContainerResult) row() overview.Row {
 	}
 	if o := c.Observation; o != nil && o.Runs > 0 {
 		row.Used, row.Unused, row.Doubtful = o.Used, o.Unused, o.Unused.Minus(o.Certain)
+		if !o.Proved {
+			row.Unsure = c.unsure()
+		}
 		row.Observed, row.Runs = time.Duration(o.Seconds*float64(time.Second)), o.Runs
 	}
 	self := profile.Container{Name: c.Name, Image: c.Image, Labels: c.labels}

@@ -38,20 +38,26 @@ type Remedy struct {
 	Discard []string `json:"discard,omitempty"`
 	// Withheld describes how to fill in the values that Run, Observe and Prove lack because they may be secret, one
 	// step in each element. If the values are missing from Run or Observe, Untranslated contains an element for them.
-	Withheld []string `json:"withheld,omitempty"`
+	// WithValues is the command that prints the same audit of the container with the values.
+	Withheld   []string `json:"withheld,omitempty"`
+	WithValues string   `json:"withValues,omitempty"`
 	// Service is the command that changes the swarm service. Compose contains the lines for the Compose file, and Up is
 	// the command that applies them.
 	Service string   `json:"service,omitempty"`
 	Compose []string `json:"compose,omitempty"`
 	Up      string   `json:"up,omitempty"`
-	// Observe contains the commands that observe the unknown needs. Prove is the command that proves the list.
-	Observe []string `json:"observe,omitempty"`
-	Prove   string   `json:"prove,omitempty"`
+	// Observe contains the commands that observe the unknown needs. Prove is the command that proves the list, and
+	// AuditProof is the command that audits the container with this proof.
+	Observe    []string `json:"observe,omitempty"`
+	Prove      string   `json:"prove,omitempty"`
+	AuditProof string   `json:"auditProof,omitempty"`
 	// NewStart reports whether only the start of a new container can show what is unknown. Otherwise, a longer
 	// observation is enough.
 	NewStart bool `json:"-"`
 	// SharesData reports whether Prove names volumes or directories that the container uses.
 	SharesData bool `json:"-"`
+	// composeFile describes which file the lines of Compose belong into.
+	composeFile string
 }
 
 // recreations contains the commands that create the container again: with its present grants, or with a list.
@@ -82,7 +88,9 @@ func (e evidence) remedy(recreations recreations) Remedy {
 		return r
 	}
 	now := recreations.with(e.granted())
-	r.Prove = e.prove(now)
+	if r.Prove = e.prove(now); r.Prove != "" {
+		r.AuditProof = auditProfile(e.container.Name, e.container.Name)
+	}
 	if e.standalone() {
 		r.Withheld, r.SharesData = now.Withheld, sharesData(now)
 	}
@@ -104,15 +112,18 @@ func (e evidence) remedy(recreations recreations) Remedy {
 			r.Notes = append(r.Notes, fmt.Sprintf("capability %s is newer than this version of capmon, which has no name for it: the settings cannot contain it", c))
 		}
 	}
+	if risky := list.Intersect(capability.Risky()); !risky.Empty() {
+		r.Notes = append(r.Notes, fmt.Sprintf("with %s, a container can escape to the host or change it: find out whether this one can do without", names(risky)))
+	}
 	if r.Proved {
-		r.Prove = ""
+		r.Prove, r.AuditProof = "", ""
 	}
 	switch c := e.container; {
 	case c.Service != "":
 		r.Service = settings.ServiceUpdate(list, c.Service)
 	case c.Compose != nil:
 		r.Compose = composeLines(*c.Compose, list, c.Grants.Privileged)
-		r.Up = composeUp(*c.Compose)
+		r.Up, r.composeFile = composeUp(*c.Compose), c.Compose.where()
 	default:
 		r.Run = recreation.Lines()
 		r.keepOld(recreation)
@@ -136,7 +147,7 @@ func (r *Remedy) keepOld(recreation dockerrun.Recreation) {
 // observe returns the commands that observe a new container from its start for the time that the thresholds require,
 // including a stop and a restart, and then audit it.
 func (e evidence) observe(unchanged dockerrun.Recreation) []string {
-	name, options, named := e.container.Name, "", " "+shell.Quote(e.container.Name)
+	name, options, named := e.container.Name, "", e.container.Name
 	start, stop := strings.Join(unchanged.Lines(), " && "), shell.Line([]string{"docker", "restart", name})
 	if !e.container.Running {
 		start += " && " + shell.Line([]string{"docker", "start", name})
@@ -153,17 +164,29 @@ func (e evidence) observe(unchanged dockerrun.Recreation) []string {
 	}
 	seconds := int(math.Ceil(e.thresholds.Observed.Seconds()))
 	script := fmt.Sprintf("%s && sleep %d && %s", start, seconds, stop)
-	file := shell.Quote("./" + name + ".json")
 	return []string{
-		fmt.Sprintf("capmon profile --save=%s %s-- sh -c %s", file, options, shell.Quote(script)),
-		fmt.Sprintf("capmon audit --profile=%s%s", file, named),
+		fmt.Sprintf("capmon profile --save=%s %s-- sh -c %s", shell.Quote(profileFile(name)), options, shell.Quote(script)),
+		auditProfile(name, named),
 	}
+}
+
+// profileFile returns the file for a profile of a container or service.
+func profileFile(name string) string { return "./" + name + ".json" }
+
+// auditProfile returns the command that audits a container, or all if it is "", with the profile of a container or
+// service.
+func auditProfile(name, audited string) string {
+	words := []string{"capmon", "audit", "--profile=" + profileFile(name)}
+	if audited != "" {
+		words = append(words, audited)
+	}
+	return shell.Line(words)
 }
 
 // prove returns the command that proves the list; "" for a swarm service. It contains the placeholder TEST, because
 // only the owner of the container knows how to test it.
 func (e evidence) prove(recreation dockerrun.Recreation) string {
-	words := []string{"capmon", "verify", "--test=TEST", "--save=./" + e.container.Name + ".json", "--"}
+	words := []string{"capmon", "verify", "--test=TEST", "--save=" + profileFile(e.container.Name), "--"}
 	if c := e.container.Compose; c != nil {
 		return shell.Line(slices.Concat(words, composeCommand(*c), []string{"up", c.Service}))
 	}
@@ -213,6 +236,8 @@ func (r Remedy) text(comments ...string) string {
 			t.comment("verify rejects volumes and directories that an existing container uses: replace them with copies")
 		}
 		t.commands(false, r.Prove)
+		t.comment("verify starts other containers, and leaves this one as it is; then audit with its proof:")
+		t.commands(false, r.AuditProof)
 	}
 	if r.List != nil {
 		t.recreate(r)
@@ -280,7 +305,8 @@ func (t *remedyText) withheld(commands string, r Remedy) {
 		t.comment("before you run " + commands + ", fill in the values as above")
 	default:
 		t.list("before you run "+commands+", fill in the values that may be secret:", r.Withheld)
-		t.comment("capmon audit --with-values prints the values")
+		t.comment("or print the commands with the values, and keep them secret:")
+		t.commands(false, r.WithValues)
 		t.filledIn = true
 	}
 }
@@ -343,9 +369,10 @@ func (t *remedyText) recreate(r Remedy) {
 		t.commands(run, r.Service)
 	}
 	if len(r.Compose) > 0 {
-		t.comment("in the Compose file:")
+		t.comment("in " + r.composeFile + ", change the service to:")
 		t.commands(false, r.Compose...)
-		t.commands(run, r.Up)
+		t.comment("then run:")
+		t.commands(false, r.Up)
 	}
 }
 

@@ -135,14 +135,17 @@ func TestJSONKeepsAllTexts(t *testing.T) {
 
 func TestRemedyListsWhatToFillIn(t *testing.T) {
 	r := Remedy{
-		Prove: "capmon verify", Run: []string{"docker run"}, List: new(capability.Set), Proved: true,
+		Prove: "capmon verify", AuditProof: "capmon audit --profile", WithValues: "capmon audit --with-values", Run: []string{"docker run"}, List: new(capability.Set), Proved: true,
 		Untranslated: []string{"HostConfig.KernelMemory", secretValues}, Withheld: []string{"export KEY"},
 	}
 	const want = `# 1. to prove what the container needs, replace TEST with a command that succeeds if the container works:
 # before you run this command, fill in the values that may be secret:
 #   export KEY
-# capmon audit --with-values prints the values
+# or print the commands with the values, and keep them secret:
+#   capmon audit --with-values
 #   capmon verify
+# verify starts other containers, and leaves this one as it is; then audit with its proof:
+#   capmon audit --profile
 # 2. to create the container again with the capabilities that it is proved to need: no capability
 # before you run these commands, add the settings that they do not restore:
 #   HostConfig.KernelMemory

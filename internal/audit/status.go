@@ -10,6 +10,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/findings"
+	"github.com/capmon/capmon/internal/overview"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -89,7 +90,7 @@ func (e evidence) status() (findings.Status, []string) {
 		reasons = append(reasons, fmt.Sprintf("it has all %d default capabilities of Docker", capability.DockerDefault().Len()))
 	}
 	if unused := e.certainlyUnused(); !unused.Empty() {
-		return findings.Fail, append(append(reasons, e.faults(unused)...), e.doubts()...)
+		return findings.Fail, slices.Concat(e.faults(unused), reasons, e.doubts())
 	}
 	if len(reasons) > 0 {
 		return findings.Fail, append(reasons, e.known()...)
@@ -148,7 +149,7 @@ func (e evidence) certainlyUnused() capability.Set {
 	return 0
 }
 
-// faults returns one sentence for each group of granted and unneeded capabilities, NET_RAW first.
+// faults returns one sentence for each group of granted and unneeded capabilities, the gravest first.
 func (e evidence) faults(unused capability.Set) []string {
 	one, several := "is granted and was never used", "are granted and were never used"
 	if e.proved() {
@@ -164,9 +165,9 @@ func (e evidence) faults(unused capability.Set) []string {
 			faults = append(faults, names(set)+what+several)
 		}
 	}
-	fault(unused.Intersect(capability.Of(capability.NetRaw)), " ")
 	fault(unused.Intersect(capability.Risky()), " (risky) ")
-	fault(unused.Minus(capability.Risky()).Without(capability.NetRaw), " ")
+	fault(unused.Intersect(capability.Of(capability.NetRaw)), " ")
+	fault(unused.Minus(capability.RiskyOrNetRaw()), " ")
 	return faults
 }
 
@@ -249,13 +250,10 @@ func duration(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// names returns the names of a set as a text, NET_RAW first.
+// names returns the names of a set as a text, in the order of the overview.
 func names(set capability.Set) string {
 	var all []string
-	if set.Has(capability.NetRaw) {
-		all = append(all, capability.NetRaw.String())
-	}
-	for _, c := range set.Without(capability.NetRaw).Sorted() {
+	for _, c := range overview.Gravest(set) {
 		all = append(all, c.String())
 	}
 	return strings.Join(all, ", ")

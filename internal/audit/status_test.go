@@ -203,6 +203,33 @@ func TestBuildsAreAuditedSeparately(t *testing.T) {
 	}
 }
 
+// The grants of a privileged container end at what its engine has, and at what the kernel granted when it started. What
+// the processes of a container that ran before the observation have left does not count.
+func TestGrantsOfPrivilegedContainers(t *testing.T) {
+	privileged := web(func(h *container.HostConfig, _ *container.Config) { h.Privileged = true })
+	all, engine := capability.Known(capability.CheckpointRestore), capability.Known(capability.CheckpointRestore).Without(capability.SysResource)
+	kernel := capability.Known(capability.AuditRead)
+	started := func(r *profile.Run) { r.Container.ID, r.Grants.Kernel = privileged.Info.ID, &kernel }
+	for name, test := range map[string]struct {
+		profile  *profile.Profile
+		bounding *capability.Set
+		want     capability.Set
+	}{
+		"nothing is known":        {nil, nil, all},
+		"the engine's process":    {nil, &engine, engine},
+		"the start":               {with(ran(time.Hour), started), &engine, kernel.Intersect(engine)},
+		"not the start":           {with(ran(time.Hour), func(r *profile.Run) { started(r); r.Existed = true }), nil, all},
+		"not confirmed":           {with(ran(time.Hour), func(r *profile.Run) { started(r); r.Container.Unconfirmed = "forged" }), nil, all},
+		"a container of its name": {with(ran(time.Hour), func(r *profile.Run) { started(r); r.Container.ID = strings.Repeat("c", 64) }), nil, all},
+	} {
+		options := Options{Profile: test.profile, Last: capability.CheckpointRestore, EngineBounding: test.bounding, Thresholds: thresholds, Time: noon}
+		c := Of([]Subject{privileged}, options).Containers[0]
+		if c.Status != findings.Fail || *c.Grants.Set != test.want {
+			t.Errorf("%s: %s, granted %s; want %s", name, c.Status, names(*c.Grants.Set), names(test.want))
+		}
+	}
+}
+
 // A container that does not work never passes, because it may lack a capability.
 func TestFailingContainersDoNotPass(t *testing.T) {
 	moment := func(before time.Duration) string { return noon.Add(-before).Format(time.RFC3339Nano) }

@@ -40,7 +40,8 @@ type member struct {
 	Member
 	silent   atomic.Bool // the engine did not answer the last request
 	answered atomic.Bool // the engine has answered a request
-	absent   atomic.Bool // no process listens at the address, or capmon may not connect to it, and none has answered there
+	// absent: the engine has never answered. No process listens at its address, or capmon may not connect.
+	absent atomic.Bool
 
 	mu     sync.Mutex
 	listed []Info // the last list of all containers
@@ -50,8 +51,8 @@ const (
 	// memberTimeout is how long a request may take until capmon checks whether the engine is alive, and how long that
 	// check may take.
 	memberTimeout = 2 * time.Second
-	// memberRetry is the first delay before capmon follows the events of a failed engine again, and maxMemberRetry is the
-	// longest.
+	// memberRetry is the first delay before capmon follows the events of a failed engine again, and maxMemberRetry is
+	// the longest.
 	memberRetry, maxMemberRetry = time.Second, 10 * time.Second
 )
 
@@ -140,8 +141,8 @@ type reply[T any] struct {
 	err    error
 }
 
-// each asks the answering engines at the same time. The channel receives one answer of each. An engine that is not alive
-// fails after 2*memberTimeout at most.
+// each asks the answering engines at the same time. The channel receives one answer of each. An engine that is not
+// alive fails after 2*memberTimeout at most.
 func each[T any](ctx context.Context, e *Engines, question func(context.Context, *member) (T, error)) (replies <-chan reply[T], number int) {
 	members := e.answering()
 	all := make(chan reply[T], len(members))

@@ -67,8 +67,8 @@ func (f *follower) follow(ctx context.Context) {
 	}
 }
 
-// followOnce passes on events until the stream ends, and returns the reason. followed reports whether the receiver knows
-// that the engine answered.
+// followOnce passes on events until the stream ends, and returns the reason. followed reports whether the receiver
+// knows that the engine answered.
 func (f *follower) followOnce(ctx context.Context) (followed bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(context.Canceled)

@@ -109,7 +109,7 @@ func (d *Docker) withLibpod(ctx context.Context, info Info) (Info, error) {
 	case http.StatusNotFound: // removed in between
 		return Info{}, fmt.Errorf("%s: %w", info.ID, ErrNotFound)
 	default:
-		return failed(fmt.Errorf("Podman answers %s", answer.Status))
+		return failed(fmt.Errorf("the answer is %s", answer.Status))
 	}
 	var c libpodContainer
 	if err := json.NewDecoder(io.LimitReader(answer.Body, maxLibpodAnswer)).Decode(&c); err != nil {

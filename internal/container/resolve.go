@@ -16,13 +16,18 @@ type UnknownError struct {
 	Name string
 	// Nearest are the names of at most three running containers with the most similar names, the most similar first.
 	Nearest []string
-	// Stopped: the container exists but does not run.
+	// Stopped: the container of this engine (as in [Info]) exists but does not run.
 	Stopped bool
+	Engine  string
 }
 
 // Error implements error. The text ends with what to do.
 func (e *UnknownError) Error() string {
 	switch {
+	case e.Stopped && e.Engine == Podman:
+		return fmt.Sprintf("container %q is not running: start it, or profile it from its start with capmon profile --all-containers -- podman start -a %s", e.Name, e.Name)
+	case e.Stopped && e.Engine != "":
+		return fmt.Sprintf("container %q is not running: start it", e.Name)
 	case e.Stopped:
 		return fmt.Sprintf("container %q is not running: start it, or profile it from its start with capmon profile -- docker start -a %s", e.Name, e.Name)
 	case len(e.Nearest) == 0:
@@ -92,7 +97,7 @@ func resolve(all []Info, name string) (Info, error) {
 		return Info{}, &UnknownError{Name: name, Nearest: nearest(all, name)}
 	}
 	if !matches[0].Running {
-		return Info{}, &UnknownError{Name: name, Stopped: true}
+		return Info{}, &UnknownError{Name: name, Stopped: true, Engine: matches[0].Engine}
 	}
 	return matches[0], nil
 }

@@ -16,12 +16,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// podmanSockets are the sockets of Podman's services: the one of root, and those of users.
+// podmanSockets are the sockets of Podman's services: root's, and that of each user.
 var podmanSockets = []string{"/run/podman/podman.sock", "/run/user/*/podman/podman.sock"}
 
 // FindPodman returns the services of Podman on this host: at CONTAINER_HOST, and at the usual sockets that root or the
-// user of this process owns. Another user could answer anything on a socket. skipped has the reason for each socket that
-// is not used. The services need not answer.
+// user of this process owns. Another user could answer anything on a socket. skipped has the reason for each socket
+// that is not used. The services need not answer.
 func FindPodman() (engines []*Docker, skipped map[string]error, err error) {
 	skipped = make(map[string]error)
 	var sockets []string

@@ -60,6 +60,8 @@ type Row struct {
 	// Used has the capabilities that the container needs, as far as capmon knows. Unused has the granted capabilities
 	// that it did not use or, with a proof, does not need. Denied has those that it tried to use.
 	Used, Unused, Denied capability.Set
+	// Unsure are members of Used that the container may not need.
+	Unsure capability.Set
 	// Doubtful are members of Unused that the container may need although capmon did not see their use.
 	Doubtful capability.Set
 

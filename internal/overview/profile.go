@@ -38,6 +38,8 @@ func Of(s profile.Summary) Row {
 	}
 	if s.Proved() {
 		row.Used = s.List()
+	} else {
+		row.Unsure = s.Unsure().Intersect(row.Used)
 	}
 	row.Status = statusOf(s, row)
 	if row.Status == Unsure {

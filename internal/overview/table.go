@@ -67,10 +67,14 @@ func Table(o Overview, options Options) string {
 func legend(rows []Row) string {
 	var signs []string
 	if slices.ContainsFunc(rows, func(r Row) bool { return r.Runs > 0 && r.CertainlyUnused() != r.Unused }) {
-		signs = append(signs, "?: perhaps unused, since capmon did not observe enough to be certain")
+		signs = append(signs, "UNUSED with ?: perhaps unused: capmon did not observe enough to be certain")
+	}
+	if slices.ContainsFunc(rows, func(r Row) bool { return r.Runs > 0 && !r.Unsure.Empty() }) {
+		signs = append(signs, "USED with ?: perhaps not needed, which only capmon verify can find out")
 	}
 	if slices.ContainsFunc(rows, func(r Row) bool { return len(r.Members) > 1 }) {
-		signs = append(signs, "(+N): N more replicas with the same grants; OBSERVED is the shortest time")
+		signs = append(signs, "(+N): N more replicas with the same grants, which --details lists",
+			"OBSERVED of replicas: the shortest time")
 	}
 	if len(signs) == 0 {
 		return ""
@@ -110,12 +114,13 @@ func (r Row) GrantedText() string {
 	return fmt.Sprint(r.Granted.Len())
 }
 
-// UsedText returns the number of used capabilities; - if capmon never observed the container.
+// UsedText returns the number of used capabilities, and with a question mark how many of them the container may not
+// need. It returns - if capmon never observed the container.
 func (r Row) UsedText() string {
 	if r.Runs == 0 {
 		return "-"
 	}
-	return fmt.Sprint(r.Used.Len())
+	return numberText(r.Used.Minus(r.Unsure), r.Used.Intersect(r.Unsure))
 }
 
 // unusedText returns the number of unused capabilities and the names that fit in the width, the gravest first. With a
@@ -146,16 +151,21 @@ func unusedText(r Row, width int) string {
 }
 
 // UnusedNumber returns how many capabilities are unused, and with a question mark how many of them capmon only did not
-// see in use: 12, 12? or 4 + 8?.
+// see in use.
 func (r Row) UnusedNumber() string {
-	certain := r.CertainlyUnused().Len()
-	switch doubtful := r.Unused.Len() - certain; {
-	case doubtful == 0:
-		return fmt.Sprint(certain)
-	case certain == 0:
-		return fmt.Sprintf("%d?", doubtful)
+	certain := r.CertainlyUnused()
+	return numberText(certain, r.Unused.Minus(certain))
+}
+
+// numberText returns the sizes of two sets: 12, 12? or 4 + 8?.
+func numberText(certain, doubtful capability.Set) string {
+	switch {
+	case doubtful.Empty():
+		return fmt.Sprint(certain.Len())
+	case certain.Empty():
+		return fmt.Sprintf("%d?", doubtful.Len())
 	default:
-		return fmt.Sprintf("%d + %d?", certain, doubtful)
+		return fmt.Sprintf("%d + %d?", certain.Len(), doubtful.Len())
 	}
 }
 

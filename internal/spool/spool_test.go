@@ -159,7 +159,7 @@ func TestSpaceIsReused(t *testing.T) {
 	closeQueue(t, q, 0, 0)
 }
 
-// sizeOfSegments returns how many bytes the segments in directory have. The queue may remove segments meanwhile.
+// sizeOfSegments returns how many bytes the segments in directory have. The queue may remove segments at the same time.
 func sizeOfSegments(t *testing.T, directory string) (size int64) {
 	t.Helper()
 	paths, err := segmentPaths(directory)

@@ -81,7 +81,7 @@ func imageCell(r *row, _ time.Time, _ int) string { return cmp.Or(safe(r.Image),
 
 func grantedCell(r *row, _ time.Time, _ int) string { return r.Row().GrantedText() }
 
-func usedCell(r *row, _ time.Time, _ int) string { return strconv.Itoa(r.Used.Len()) }
+func usedCell(r *row, _ time.Time, _ int) string { return r.Row().UsedText() }
 
 // unusedCell returns the gravest unused capability, which is a risky one or NET_RAW, and the number of unused ones. The
 // number has a question mark if capmon is not certain.

@@ -74,6 +74,7 @@ func containerOf(name, image string, used ...capability.Capability) api.Containe
 	c := api.Container{
 		ID: fmt.Sprintf("%064x", len(name)*31+int(name[len(name)-1])), Title: name, Name: name, Image: image, Running: true, Status: overview.Unused,
 		Granted: &grants, Used: capability.Of(used...), Unused: grants.Minus(capability.Of(used...)), Checks: 100,
+		Seconds: 60, Runs: 1,
 	}
 	if len(used) > 0 {
 		c.LastUse = &api.LastUse{Capability: used[0], Time: saturday.Add(-12 * time.Second)}

@@ -194,7 +194,10 @@ func (m *model) statusLine() string {
 		return ""
 	}
 	parts := []string{safe(r.Title)}
-	if r.Image != "" {
+	switch row := r.Row(); {
+	case row.Grave():
+		parts[0] += ": " + row.Why()
+	case r.Image != "":
 		parts = append(parts, safe(r.Image))
 	}
 	if r.alert != nil {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/net/html"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/testutil"
 )
 
@@ -125,6 +127,7 @@ type auditReport struct {
 	Containers []struct {
 		Name, Status string
 		Reasons      []string
+		Grants       struct{ Set []string }
 		Remedy       struct {
 			Certain                          bool
 			List, Run, Untranslated, Compose []string
@@ -233,6 +236,14 @@ services:
 			t.Errorf("%s: %s, and the remedy is %+v", a.name, c.Status, c.Remedy)
 		}
 	}
+	t.Run("grants of a privileged container", func(t *testing.T) {
+		status := mustExecute(t, "docker", "exec", "audit-privileged", "sed", "-n", `s/^CapBnd:\t//p`, "/proc/1/status")
+		bounding, err := strconv.ParseUint(strings.TrimSpace(status), 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "granted", before.Containers[before.of(t, "audit-privileged")].Grants.Set, strings.Split(capability.Set(bounding).String(), ","))
+	})
 	t.Run("from a database", func(t *testing.T) {
 		stored := auditAs(t, 1, slices.Concat([]string{"--db", imported(t, profile), "--min-observed=1ms"}, names)...)
 		if diff := cmp.Diff(before, stored); diff != "" {

@@ -17,18 +17,18 @@ import (
 
 func TestProfileSelectsRunningContainers(t *testing.T) {
 	t.Parallel()
-	startSleeper(t, "watched-one")
-	startSleeper(t, "watched-two")
-	id := strings.TrimSpace(mustExecute(t, "docker", "inspect", "-f", "{{.Id}}", "watched-two"))
+	startSleeper(t, "running-one")
+	startSleeper(t, "running-two")
+	id := strings.TrimSpace(mustExecute(t, "docker", "inspect", "-f", "{{.Id}}", "running-two"))
 	for _, test := range []struct {
 		name string
 		args []string
 		want []string
 	}{
-		{"by name", []string{"watched-one"}, []string{"watched-one"}},
-		{"by the beginning of an ID", []string{id[:10]}, []string{"watched-two"}},
-		{"several", []string{"watched-one", id}, []string{"watched-one", "watched-two"}},
-		{"all that match a pattern", []string{"--container", "watched-*"}, []string{"watched-one", "watched-two"}},
+		{"by name", []string{"running-one"}, []string{"running-one"}},
+		{"by the beginning of an ID", []string{id[:10]}, []string{"running-two"}},
+		{"several", []string{"running-one", id}, []string{"running-one", "running-two"}},
+		{"all that match a pattern", []string{"--container", "running-*"}, []string{"running-one", "running-two"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var names []string

@@ -245,7 +245,7 @@ func (c *CRI) Inspect(ctx context.Context, id string) (Info, error) {
 		return Info{}, err
 	}
 	info, err := c.inspectID(ctx, engine, id)
-	if !errors.Is(err, ErrNotFound) || wholeID.MatchString(id) {
+	if !errors.Is(err, ErrNotFound) || !strings.Contains(id, "/") { // names have the namespace and the pod
 		return info, err
 	}
 	all, err := c.List(ctx, true)

@@ -257,11 +257,12 @@ func (c *Containerd) listNamespace(ctx context.Context, namespace string, all bo
 		return nil, c.failed("listing the containers", err)
 	}
 	var infos []Info
+	pods := make(map[string][]byte) // the specifications of the containers of Kubernetes
 	for {
 		answer, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			if namespace == kubernetesNamespace && len(infos) > 0 {
-				c.cri.describeAll(ctx, infos)
+			if len(pods) > 0 {
+				c.cri.describeAll(ctx, infos, pods)
 			}
 			return infos, nil
 		}
@@ -271,8 +272,11 @@ func (c *Containerd) listNamespace(ctx context.Context, namespace string, all bo
 		one := answer.GetContainer()
 		info := c.listed(namespace, one)
 		info.setTask(processes[one.GetID()])
-		if all || info.Running {
-			infos = append(infos, info)
+		if !all && !info.Running {
+			continue
+		}
+		if infos = append(infos, info); mayBeOfCRI(namespace, info.Labels) {
+			pods[info.ID] = one.GetSpec().GetValue()
 		}
 	}
 }
@@ -282,9 +286,6 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 	info := Info{
 		ID: containerid.Qualified(namespace, one.GetID()), Name: nameOf(namespace, one), Image: one.GetImage(), Labels: one.GetLabels(),
 		Engine: bundle.Containerd, NeverStarted: true,
-	}
-	if isOfCRI(namespace, info.Labels) {
-		info.setPod()
 	}
 	if namespace == dockerNamespace {
 		info.Engine = "" // Docker
@@ -299,7 +300,10 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 // chosen. Names are unique only in their namespaces, so a name outside the default namespace is NAMESPACE/NAME. Docker's
 // containers have their names only in Docker.
 func nameOf(namespace string, one *containers.Container) string {
-	name := one.GetLabels()["nerdctl/name"]
+	var name string
+	if !mayBeOfCRI(namespace, one.GetLabels()) {
+		name = one.GetLabels()["nerdctl/name"]
+	}
 	if id := containerid.Qualified(namespace, one.GetID()); name == "" && containerid.IsQualified(id) {
 		name = one.GetID()
 	}
@@ -372,7 +376,7 @@ func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Inf
 		return Info{}, err
 	}
 	c.addImage(ctx, &info, one)
-	if isOfCRI(namespace, one.GetLabels()) {
+	if mayBeOfCRI(namespace, one.GetLabels()) {
 		info = c.cri.describe(ctx, info)
 	}
 	info.Inspected = true
@@ -390,6 +394,7 @@ func (i *Info) addSpec(namespace string, spec []byte) error {
 	i.Pod, i.Sandbox = b.Pod, b.Sandbox
 	if b.Kubernetes.Name != "" { // the labels may be those of the image
 		i.Name, i.Kubernetes = b.Name, b.Kubernetes
+		i.Labels = joined(i.Labels, b.Labels)
 	}
 	i.User, i.Granted, i.Cgroup = b.User, b.Bounding, b.Cgroup()
 	if !b.Seccomp {

@@ -9,8 +9,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"github.com/capmon/capmon/internal/kubernetes"
 )
 
 const (
@@ -18,7 +16,7 @@ const (
 	criPluginTimeout = 2 * time.Second
 	// criPluginRetry is how long capmon does not ask a CRI plugin that has failed.
 	criPluginRetry = 30 * time.Second
-	// kindLabel is the label that the CRI plugin gives to its containers. An image cannot choose it.
+	// kindLabel is the label that the CRI plugin gives to its containers.
 	kindLabel = "io.cri-containerd.kind"
 )
 
@@ -86,23 +84,27 @@ func (p *criPlugin) describe(ctx context.Context, info Info) Info {
 	return info.withCRI(known)
 }
 
-// describeAll sets what the plugin reports about the containers in a list.
-func (p *criPlugin) describeAll(ctx context.Context, infos []Info) {
+// describeAll sets what the plugin reports about the containers in a list. If the plugin does not answer, it sets what
+// the specifications have, by container ID.
+func (p *criPlugin) describeAll(ctx context.Context, infos []Info, specs map[string][]byte) {
 	var all []Info
 	answered := p.ask(ctx, func(ctx context.Context) (err error) {
 		all, err = p.List(ctx, true)
 		return err
 	})
-	if !answered {
-		return
-	}
 	listed := make(map[string]Info, len(all))
 	for _, info := range all {
 		listed[info.ID] = info
 	}
-	for i, info := range infos {
-		if known, ok := listed[info.ID]; ok {
-			infos[i] = info.withCRI(known)
+	for i := range infos {
+		info := &infos[i]
+		known, ok := listed[info.ID]
+		spec, isPod := specs[info.ID]
+		switch {
+		case ok:
+			*info = info.withCRI(known)
+		case isPod && !answered:
+			_ = info.addSpec(kubernetesNamespace, spec) // an inspection reports the error
 		}
 	}
 }
@@ -119,17 +121,8 @@ func (i Info) withCRI(cri Info) Info {
 	return i
 }
 
-// isOfCRI reports whether the CRI plugin has made a container.
-func isOfCRI(namespace string, labels map[string]string) bool {
+// mayBeOfCRI reports whether a container has the label of the CRI plugin. ctr and nerdctl give the labels of the image to
+// a container. So only the CRI and the specification show whether the plugin has made the container, and for which pod.
+func mayBeOfCRI(namespace string, labels map[string]string) bool {
 	return namespace == kubernetesNamespace && labels[kindLabel] != ""
-}
-
-// setPod sets the pod of a container that the CRI plugin has made, from the labels of the container.
-func (i *Info) setPod() {
-	container := i.Labels[kubernetes.ContainerLabel]
-	if i.Sandbox = i.Labels[kindLabel] == "sandbox"; i.Sandbox {
-		container = ""
-	}
-	i.Kubernetes = kubernetes.FromLabels(i.Labels)
-	i.Name = i.Kubernetes.ContainerName(container)
 }

@@ -166,12 +166,15 @@ func podOf(metadata *runtime.PodSandboxMetadata, labels, annotations map[string]
 // describe sets the pod of a container, its name and its labels. own are the labels of the container. The labels of the
 // pod count for all its containers. container is empty for the sandbox of the pod.
 func (p criPod) describe(i *Info, container string, own map[string]string) {
-	labels := maps.Clone(p.labels)
-	if labels == nil {
-		labels = make(map[string]string)
-	}
-	maps.Copy(labels, own)
-	i.Kubernetes, i.Name, i.Labels = p.pod, p.pod.ContainerName(container), p.pod.Labels(labels, container)
+	i.Kubernetes, i.Name, i.Labels = p.pod, p.pod.ContainerName(container), p.pod.Labels(joined(p.labels, own), container)
+}
+
+// joined returns the labels of both. Those of the second one count.
+func joined(one, other map[string]string) map[string]string {
+	both := make(map[string]string, len(one)+len(other))
+	maps.Copy(both, one)
+	maps.Copy(both, other)
+	return both
 }
 
 // List implements [Engine].

@@ -323,7 +323,7 @@ func TestCRIPluginThatHangs(t *testing.T) {
 		t.Errorf("%+v", known)
 	}
 	list := []Info{info, {ID: "k8s.io/other", Name: "other"}}
-	plugin.describeAll(t.Context(), list)
+	plugin.describeAll(t.Context(), list, nil)
 	if list[0].Labels["app"] != "web" || list[1].Name != "other" || list[1].Labels != nil {
 		t.Errorf("%+v", list)
 	}

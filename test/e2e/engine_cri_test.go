@@ -277,6 +277,30 @@ func TestHostilePods(t *testing.T) {
 	}
 }
 
+// ctr and nerdctl give the labels of an image to the container.
+func TestImagesCannotNamePods(t *testing.T) {
+	t.Parallel()
+	n := newKubernetesNode(t)
+	p := n.runPod("cri-victim", "web", map[string]string{}, nil)
+	p.start("main", []string{"CHOWN"}, forever...)
+	observation := n.watch("--container=cri-victim/web*", "--container=cri-victim/web/*", "--container=cri-attacker", "--all")
+	var options []string
+	for key, value := range map[string]string{
+		"io.cri-containerd.kind": "sandbox", "io.kubernetes.container.name": "main", "nerdctl/name": "cri-victim/web/main",
+		"io.kubernetes.pod.name": "web", "io.kubernetes.pod.namespace": "cri-victim", "io.kubernetes.pod.uid": p.config.GetMetadata().GetUid(),
+	} {
+		options = append(options, "--label="+key+"="+value)
+	}
+	n.must(slices.Concat([]string{"-n", "k8s.io", "run", "--rm"}, options, []string{containerdImage, "cri-attacker", "chroot", "/", "true"})...)
+	got := parseReport(t, observation.interrupt())
+	attacker := only(t, got, "cri-attacker")
+	if attacker.Sandbox || attacker.PodName != "" || attacker.Namespace != "" || attacker.ID != "k8s.io/cri-attacker" {
+		t.Errorf("%+v", attacker)
+	}
+	same(t, "required by the attacker", attacker.Required, caps("SYS_CHROOT"))
+	same(t, "required by the victim", only(t, got, "cri-victim/web/main").Required, nil)
+}
+
 // Of other runtimes than containerd, capmon only knows the CRI.
 func TestOnlyTheCRI(t *testing.T) {
 	t.Parallel()

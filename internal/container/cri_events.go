@@ -88,7 +88,7 @@ func changes(before, now map[string]Info, at time.Time) (events []Event) {
 		if info.Running && !old.Running {
 			add(Started, info)
 		}
-		if ended := info.hasEnded(); ended && !(known && old.hasEnded()) {
+		if ended := info.hasEnded(); ended && (!known || !old.hasEnded()) {
 			add(Died, info)
 		}
 	}

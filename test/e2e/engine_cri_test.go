@@ -228,24 +228,27 @@ func TestPodsOfKubernetes(t *testing.T) {
 	}
 }
 
-// The report leaves out sandboxes: they hold the namespaces of their pods and run no workload.
+// The report and the settings leave out sandboxes: they hold the namespaces of their pods and run no workload.
 func TestSandboxesOfKubernetesAreNotJudged(t *testing.T) {
 	t.Parallel()
 	n := newKubernetesNode(t)
-	observation := n.watch()
-	p := n.runPod("cri-judged", "web", map[string]string{}, nil)
+	file := filepath.Join(t.TempDir(), "profile.json")
+	observation := n.watch("--save="+file, "--label=app=judged")
+	p := n.runPod("cri-judged", "web", map[string]string{"app": "judged"}, nil)
 	id := p.start("main", []string{"CHOWN"}, forever...)
 	p.exec(id, "chown", "5", "/tmp")
 	r := observation.interrupt()
 	var judged []string
 	for _, one := range parseReport(t, r) {
-		if one.Namespace == "cri-judged" {
-			judged = append(judged, one.Name)
-		}
+		judged = append(judged, one.Name)
 	}
 	same(t, "in the report", judged, []string{"cri-judged/web/main"})
 	if want := "left out the sandboxes of pods"; !strings.Contains(r.stderr, want) {
 		t.Errorf("%q is not in %s", want, r.stderr)
+	}
+	settings := mustExecute(t, binary, "flags", file, "--for=kubernetes")
+	if !strings.Contains(settings, "drop: [ALL]") || !strings.Contains(settings, "add: [CHOWN]") || strings.Count(settings, "securityContext:") != 1 {
+		t.Errorf("got the settings\n%s", settings)
 	}
 }
 

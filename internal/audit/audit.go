@@ -293,6 +293,7 @@ func judge(subject Subject, seen observations, waivers *waiver.Matching, o Optio
 	}
 	if c.Status == findings.Fail || c.Status == findings.Manual {
 		c.Remedy = e.remedy(recreations{
+			trial:     trial(subject, o),
 			unchanged: dockerrun.Unchanged(subject.Settings, o.Names, o.WithValues),
 			with: func(list capability.Set) dockerrun.Recreation {
 				return dockerrun.WithCapabilities(subject.Settings, list, o.Names, o.WithValues)
@@ -311,6 +312,14 @@ func judge(subject Subject, seen observations, waivers *waiver.Matching, o Optio
 		c.Related = append(c.Related, outcome)
 	}
 	return c
+}
+
+// trial returns how to run the container without --privileged, and with the capabilities that it has.
+func trial(subject Subject, o Options) dockerrun.Recreation {
+	if subject.Info.Privileged {
+		return dockerrun.WithAll(subject.Settings, o.Names, o.WithValues)
+	}
+	return dockerrun.Unchanged(subject.Settings, o.Names, o.WithValues)
 }
 
 // grantsOf returns the grants that result from the settings. They are not more than what the engine's process has, and

@@ -65,7 +65,7 @@ func (a Audit) result() string {
 func (c *ContainerResult) markdown(static, open bool) markdown.Details {
 	about := []string{"granted: " + c.grantsText()}
 	if !static {
-		about = append(about, "observed: "+printable.Text(c.observedText()))
+		about = append(about, printable.Text(c.observedText()))
 	}
 	start := c.Remedy.listMarkdown() + markdown.List(markdown.Texts(about)) + markdown.Section("Reasons", printableTexts(c.Reasons)) +
 		markdown.Section("Waivers", printableTexts(c.WaiverTexts())) + markdown.Section("Cautions", printableTexts(c.otherDoubts()))

@@ -60,10 +60,12 @@ type Remedy struct {
 	composeFile string
 }
 
-// recreations contains the commands that create the container again: with its present grants, or with a list.
+// recreations contains the commands that create the container again: as it is, without --privileged but with its
+// present capabilities, or with a list.
 type recreations struct {
-	unchanged dockerrun.Recreation
-	with      func(capability.Set) dockerrun.Recreation
+	unchanged, trial dockerrun.Recreation
+
+	with func(capability.Set) dockerrun.Recreation
 }
 
 // standalone reports whether docker run created the container, and not Compose or a swarm.
@@ -87,12 +89,11 @@ func (e evidence) remedy(recreations recreations) Remedy {
 		}
 		return r
 	}
-	now := recreations.with(e.granted())
-	if r.Prove = e.prove(now); r.Prove != "" {
+	if r.Prove = e.prove(recreations.trial); r.Prove != "" {
 		r.AuditProof = auditProfile(e.container.Name, e.container.Name)
 	}
 	if e.standalone() {
-		r.Withheld, r.SharesData = now.Withheld, sharesData(now)
+		r.Withheld, r.SharesData = recreations.trial.Withheld, sharesData(recreations.trial)
 	}
 	if e.container.Status == findings.Manual {
 		return r
@@ -104,7 +105,7 @@ func (e evidence) remedy(recreations recreations) Remedy {
 	// capmon does not observe whether the container uses what else --privileged grants.
 	r.List, r.Certain, r.Proved = &list, len(e.doubts()) == 0 && !e.container.Grants.Privileged, e.proved()
 	if e.summary.Stops == 0 && !r.Proved {
-		r.Notes = append(r.Notes, "capmon did not see it stop: capmon does not know what it needs only when it stops")
+		r.Notes = append(r.Notes, "capmon did not see it stop, for which it may need more")
 	}
 	for _, c := range list.Sorted() {
 		if !c.Named() {
@@ -113,7 +114,7 @@ func (e evidence) remedy(recreations recreations) Remedy {
 		}
 	}
 	if risky := list.Intersect(capability.Risky()); !risky.Empty() {
-		r.Notes = append(r.Notes, fmt.Sprintf("with %s, a container can escape to the host or change it: find out whether this one can do without", names(risky)))
+		r.Notes = append(r.Notes, "risky even so, as it can affect the host: "+names(risky)+"; find out whether the container can do without")
 	}
 	if r.Proved {
 		r.Prove, r.AuditProof = "", ""
@@ -229,20 +230,29 @@ func (r Remedy) text(comments ...string) string {
 	default:
 		t.observe(r)
 	}
+	const test = "replace TEST with a command that succeeds if the container works:"
 	if r.Prove != "" && !r.Certain {
-		t.step("to prove what the container needs, replace TEST with a command that succeeds if the container works:")
-		t.withheld("this command", r)
-		if r.SharesData {
-			t.comment("verify rejects volumes and directories that an existing container uses: replace them with copies")
-		}
-		t.commands(false, r.Prove)
-		t.comment("verify starts other containers, and leaves this one as it is; then audit with its proof:")
-		t.commands(false, r.AuditProof)
+		t.step("to prove what the container needs, " + test)
+		t.prove(r)
 	}
 	if r.List != nil {
 		t.recreate(r)
 	}
+	if r.Prove != "" && r.Certain {
+		t.comment("to prove before that what the container needs, " + test)
+		t.prove(r)
+	}
 	return t.String()
+}
+
+func (t *remedyText) prove(r Remedy) {
+	t.withheld("this command", r)
+	if r.SharesData {
+		t.comment("verify rejects volumes and directories that an existing container uses: replace them with copies")
+	}
+	t.commands(false, r.Prove)
+	t.comment("verify starts other containers, and leaves this one as it is; then audit with its proof:")
+	t.commands(false, r.AuditProof)
 }
 
 // remedyText collects the lines of [Remedy.Text].
@@ -354,7 +364,7 @@ func (t *remedyText) recreate(r Remedy) {
 	case r.Proved:
 		t.step("to create the container again with the capabilities that it is proved to need: " + list)
 	case r.Certain:
-		t.step("to create the container again with the capabilities that capmon saw in use (capmon verify can prove them): " + list)
+		t.step("to create the container again with the capabilities that capmon saw in use: " + list)
 	default:
 		t.step("to create the container again with the capabilities that capmon saw in use, which may not be all that it needs: " + list)
 	}
@@ -369,9 +379,9 @@ func (t *remedyText) recreate(r Remedy) {
 		t.commands(run, r.Service)
 	}
 	if len(r.Compose) > 0 {
-		t.comment("in " + r.composeFile + ", change the service to:")
+		t.comment("in " + r.composeFile + ", replace cap_add, cap_drop and privileged of the service with:")
 		t.commands(false, r.Compose...)
-		t.comment("then run:")
+		t.comment("then replace the containers of the service, which lose the data that they wrote outside volumes:")
 		t.commands(false, r.Up)
 	}
 }

@@ -7,9 +7,11 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/findings"
+	"github.com/capmon/capmon/internal/overview"
 	"github.com/capmon/capmon/internal/waiver"
 )
 
@@ -156,10 +158,11 @@ func (c *ContainerResult) observedText() string {
 	if o == nil {
 		return "not observed"
 	}
-	text := fmt.Sprintf("used %s in %.1f s", cmp.Or(names(o.Used), "no capability"), o.Seconds)
+	text := "observed for " + overview.Duration(time.Duration(o.Seconds*float64(time.Second)))
 	if o.Runs > 1 {
-		text += fmt.Sprintf(", %d runs", o.Runs)
+		text += fmt.Sprintf(" in %d runs", o.Runs)
 	}
+	text += ": used " + cmp.Or(names(o.Used), "no capability")
 	if o.Proved {
 		return text + fmt.Sprintf("; proved to be sufficient: %s", cmp.Or(names(o.List), "none"))
 	}

@@ -139,6 +139,9 @@ func (e evidence) certainlyUnused() capability.Set {
 	if len(e.gaps()) > 0 {
 		return 0
 	}
+	if len(e.summary.Invisible()) > 0 {
+		return 0
+	}
 	unused := e.unused().Minus(e.summary.Unwatched)
 	if e.tooShort(e.thresholds.Observed) == "" {
 		return unused
@@ -200,6 +203,7 @@ func (e evidence) doubts() []string {
 	if short := e.tooShort(e.thresholds.Observed); short != "" {
 		doubts = append(doubts, short)
 	}
+	doubts = append(doubts, e.summary.Invisible()...)
 	if unwatched := e.summary.Unwatched.Intersect(e.unused()); !unwatched.Empty() {
 		doubts = append(doubts, fmt.Sprintf("the seccomp profile may require %s for some system calls, and capmon did not record all of these calls", names(unwatched)))
 	}

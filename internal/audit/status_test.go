@@ -230,6 +230,22 @@ func TestGrantsOfPrivilegedContainers(t *testing.T) {
 	}
 }
 
+// What capmon cannot see makes the audit uncertain, until verify has proved the list.
+func TestInvisibleUsesAreDoubts(t *testing.T) {
+	shared := func(r *profile.Run) { r.SharesPIDs = true }
+	p := with(ran(time.Hour, used(capability.Chown)), shared)
+	audited := func(p *profile.Profile) *ContainerResult {
+		return Of([]Subject{granted("CHOWN", "SYS_PTRACE")}, Options{Profile: p, Last: capability.CheckpointRestore, Thresholds: thresholds, Time: noon}).Containers[0]
+	}
+	c := audited(p)
+	if text := strings.Join(c.Reasons, "; "); c.Status != findings.Manual || c.Remedy.Certain || !strings.Contains(text, "PID namespace") || strings.Contains(text, "never used") {
+		t.Errorf("%s, certain: %v, %q", c.Status, c.Remedy.Certain, c.Reasons)
+	}
+	if c := audited(proof(p, capability.Of(capability.Chown), true, capability.Chown)); c.Status != findings.Fail || !c.Remedy.Certain {
+		t.Errorf("with a proof: %s, %q", c.Status, c.Reasons)
+	}
+}
+
 // A container that does not work never passes, because it may lack a capability.
 func TestFailingContainersDoNotPass(t *testing.T) {
 	moment := func(before time.Duration) string { return noon.Add(-before).Format(time.RFC3339Nano) }

@@ -172,7 +172,7 @@ func TestRemediesKeepWhatWaiversCover(t *testing.T) {
 		Profile: with(ran(time.Hour, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds, Time: noon, Waivers: waivers(t, waive("SYS_ADMIN")),
 	}).Containers[0]
 	text := c.Remedy.Text()
-	const comment = "# to create the container again with the capabilities that capmon saw in use (capmon verify can prove them): CHOWN\n# and with those that waivers cover: SYS_ADMIN\n"
+	const comment = "# to create the container again with the capabilities that capmon saw in use: CHOWN\n# and with those that waivers cover: SYS_ADMIN\n"
 	if !strings.HasPrefix(text, comment) || !strings.Contains(text, " --cap-drop=ALL --cap-add=CHOWN --cap-add=SYS_ADMIN nginx\n") || c.Remedy.Waived != capability.Of(capability.SysAdmin) {
 		t.Error(text)
 	}
@@ -232,7 +232,7 @@ func TestTableOfWaivers(t *testing.T) {
 	for _, part := range []string{`
 WAIVED  waived  nginx:latest  aaaaaaaaaaaa
   granted: CHOWN, KILL
-  used CHOWN in 3600.0 s
+  observed for 1h: used CHOWN
   - KILL is granted and was never used
   - waived until 2026-08-20, in 19 days: KILL, accepted by team: it must  [waivers.yaml:2]
 `, `

@@ -69,6 +69,11 @@ func Unchanged(engineSettings engine.Settings, names map[string]string, withValu
 	return b.build(grants)
 }
 
+// WithAll is like [WithCapabilities], with all capabilities that the engine can grant.
+func WithAll(engineSettings engine.Settings, names map[string]string, withValues bool) Recreation {
+	return newBuilder(engineSettings, names, withValues).build([]string{"--cap-add=ALL"})
+}
+
 func newBuilder(engineSettings engine.Settings, names map[string]string, withValues bool) *builder {
 	return &builder{Settings: engineSettings, names: names, translated: map[string]bool{}, redaction: redaction{off: withValues}}
 }

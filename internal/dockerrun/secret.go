@@ -49,7 +49,7 @@ func (r *redaction) variable(name, variable string) string {
 
 // arguments returns the arguments of the program. Any of them may be secret.
 func (r *redaction) arguments(words []string) []string {
-	return r.words("the arguments after the image", words)
+	return r.words("all arguments after the image, with the quotes", words)
 }
 
 func (r *redaction) words(of string, words []string) []string {

@@ -326,21 +326,30 @@ func (t Totals) text() string {
 	return s
 }
 
-// Advice returns which container to start with, why, and the commands that print its details and all details.
+// adviseOn is the number of containers that [Advice] names.
+const adviseOn = 3
+
+// Advice returns which containers to start with, why, and the commands that print their details and all details.
 //
 // command is the command of the overview, as words. If it is empty, Advice returns no commands. option is the option of
 // the command that selects a container. It is empty if the name alone selects it.
 func Advice(o Overview, command []string, option string) string {
 	var s strings.Builder
-	if len(o.Rows) > 0 && o.Rows[0].Grave() {
-		first := o.Rows[0]
-		fmt.Fprintf(&s, "Start with %s: %s.\n", printable.Text(first.Title), first.Why())
+	for i, row := range o.Rows[:min(len(o.Rows), adviseOn)] {
+		if !row.Grave() {
+			break
+		}
+		format := "Start with %s: %s.\n"
+		if i > 0 {
+			format = "Then %s: %s.\n"
+		}
+		fmt.Fprintf(&s, format, printable.Text(row.Title), row.Why())
 		if len(command) > 0 {
 			words := slices.Clone(command)
 			if option != "" {
 				words = append(words, option)
 			}
-			fmt.Fprintf(&s, "  %s\n", shell.Line(append(words, first.Selector)))
+			fmt.Fprintf(&s, "  %s\n", shell.Line(append(words, row.Selector)))
 		}
 	}
 	if len(command) > 0 {

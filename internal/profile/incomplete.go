@@ -38,6 +38,23 @@ func (s Summary) Missing() []string {
 		reasons = append(reasons, fmt.Sprintf("capmon did not record all system calls for which the seccomp profile may require %s",
 			s.Unwatched.Text()))
 	}
+	return append(reasons, s.Invisible()...)
+}
+
+// Invisible returns the reasons why the container may need capabilities although capmon cannot see their use; none if
+// verify has proved the list. Only a trial can show these needs.
+func (s Summary) Invisible() []string {
+	if s.Proved() {
+		return nil
+	}
+	var reasons []string
+	if programs := s.KeptAll(); len(programs) > 0 {
+		reasons = append(reasons, "these programs kept all their capabilities with capset, and may fail if one is missing: "+Names(programs))
+	}
+	if s.SharesPIDs {
+		reasons = append(reasons, "processes of other containers or the host are in its PID namespace: to inspect one of them, the container needs SYS_PTRACE or all "+
+			"capabilities in the permitted set of that process, and to change its scheduling, SYS_NICE or the same; capmon does not see every such call")
+	}
 	return reasons
 }
 

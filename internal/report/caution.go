@@ -113,13 +113,8 @@ func unproved(s profile.Summary) []string {
 	if s.Failed != nil && s.Denied().Empty() {
 		notes = append(notes, failedWithoutDenial(s))
 	}
-	if programs := s.KeptAll(); len(programs) > 0 {
-		notes = append(notes, "these programs kept all their capabilities with capset: "+profile.Names(programs)+". A program that requires one of them may fail with this list, and capmon cannot see which one: run capmon verify")
-	}
-	if s.SharesPIDs {
-		notes = append(notes, "the container shares its PID namespace with other containers or the host. To inspect another process there, it needs all capabilities in the "+
-			"permitted set of that process, or SYS_PTRACE. To change the scheduling of that process, it needs the same capabilities, or SYS_NICE. "+
-			"capmon does not see every such call: run capmon verify while the other containers run")
+	for _, reason := range s.Invisible() {
+		notes = append(notes, reason+": run capmon verify, while the other containers run")
 	}
 	notes = append(notes, unsureNeeds(s)...)
 	for _, c := range s.Needs().Sorted() {

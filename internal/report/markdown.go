@@ -139,7 +139,7 @@ func evidenceOf(s profile.Summary, options Options) string {
 		items = append(items, fmt.Sprintf("%s, %s: used, but not needed: other capabilities on the list are sufficient", c, grantedText(granted.Has(c), known)))
 	}
 	if unused, _ := s.Unused(); !unused.Empty() {
-		items = append(items, fmt.Sprintf("granted, %s: %s", unusedWord(overview.Of(s)), names(netRawFirst(unused.Sorted()))))
+		items = append(items, fmt.Sprintf("granted, %s: %s", unusedWord(overview.Of(s)), names(overview.Gravest(unused))))
 	}
 	for _, c := range s.Denied().Sorted() {
 		items = append(items, withUses(fmt.Sprintf("%s, tried and denied", c), s, s.UsesOf(c, classify.Denied), options))

@@ -214,7 +214,7 @@ func (p *page) capabilities(s profile.Summary) {
 		t.AppendRow(table.Row{c.String(), grantWord(granted.Has(c), known), total(s.UsesOf(c, classify.Needs()...)), "used, but not needed: other capabilities on the list are sufficient"})
 	}
 	unused, _ := s.Unused()
-	for _, c := range netRawFirst(unused.Sorted()) {
+	for _, c := range overview.Gravest(unused) {
 		t.AppendRow(table.Row{c.String(), "yes", "-", "unused"})
 	}
 	if t.Length() == 0 {
@@ -386,15 +386,6 @@ func grantWord(granted, known bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-// netRawFirst moves NET_RAW, which CIS 5.4 names, to the front.
-func netRawFirst(capabilities []capability.Capability) []capability.Capability {
-	i := slices.Index(capabilities, capability.NetRaw)
-	if i < 0 {
-		return capabilities
-	}
-	return slices.Concat([]capability.Capability{capability.NetRaw}, capabilities[:i], capabilities[i+1:])
 }
 
 func plural(n uint64, one, many string) string {

@@ -38,7 +38,7 @@ var columns = []column{
 	{title: "IMAGE", key: byImage, least: 12, most: 60, rank: 1, cell: imageCell, cut: cutStart},
 	{title: "GRANTED", key: byGranted, least: 7, rank: 5, right: true, cell: grantedCell, paint: grantedPaint},
 	{title: "USED", key: byUsed, least: 4, rank: 7, right: true, cell: usedCell, paint: usedPaint},
-	{title: "UNUSED", key: byUnused, least: 8, most: 14, rank: 8, right: true, cell: unusedCell, paint: unusedPaint},
+	{title: "UNUSED", key: byUnused, least: 8, most: 14, rank: 8, cell: unusedCell, paint: unusedPaint},
 	{title: "DENIED", key: byDenied, least: 6, rank: 6, right: true, cell: deniedCell, paint: deniedPaint},
 	{title: "CHECKS/S", key: byRate, least: 8, rank: 3, right: true, cell: rateCell},
 	{title: "LAST USE", key: byLastUse, least: 13, most: 24, rank: 4, cell: lastUseCell, paint: lastUsePaint},
@@ -83,8 +83,8 @@ func grantedCell(r *row, _ time.Time, _ int) string { return r.Row().GrantedText
 
 func usedCell(r *row, _ time.Time, _ int) string { return r.Row().UsedText() }
 
-// unusedCell returns the gravest unused capability, which is a risky one or NET_RAW, and the number of unused ones. The
-// number has a question mark if capmon is not certain.
+// unusedCell returns the number of unused capabilities, and the gravest one if it is risky or NET_RAW. The number has a
+// question mark if capmon is not certain.
 func unusedCell(r *row, _ time.Time, width int) string {
 	if r.Granted == nil {
 		return "?"
@@ -101,7 +101,7 @@ func unusedCell(r *row, _ time.Time, width int) string {
 	if name = cutEnd(name, room); name == "" {
 		return s
 	}
-	return name + " " + s
+	return s + " " + name
 }
 
 func deniedCell(r *row, _ time.Time, _ int) string { return strconv.Itoa(r.Denied.Len()) }

@@ -103,11 +103,15 @@ func (p *detailsPrinter) list(d Details) {
 		return
 	}
 	line := "docker run " + dockerflags.Line(s.List()) + " …"
+	if s.Grants.Privileged {
+		line = "without --privileged: " + line
+	}
 	if !s.StartSeen() {
 		line = "START NOT SEEN: " + line
 	}
 	p.lines = append(p.lines, "")
 	p.add(p.styles.bold, "  ", line)
+	p.add(p.styles.plain, "  ", "capmon audit prints the commands that create the container again")
 }
 
 // cautions adds all cautions about the list.

@@ -176,7 +176,7 @@ func TestTopShowsWhatServeRecords(t *testing.T) {
 	s := serve(t, "--rules", "builtin")
 	web := startForTop(t, "top-a")
 	x := inTmux(t, nil, binary, "top", "--socket", s.Socket, "--filter", "top-a-", "--interval", "1s")
-	x.shows("capmon serve", "docker", "NAME", "LAST ALERT", "top-a-god", "all ", "NET_RAW 14")
+	x.shows("capmon serve", "docker", "NAME", "LAST ALERT", "top-a-god", "all ", "14 NET_RAW")
 	x.matches(order("> top-a-god", "top-a-web-2", "top-a-web-10")) // the gravest first, in natural order
 	web.Do("probe rawsock")
 	x.matches(`NET_RAW \d+s`)
@@ -288,7 +288,7 @@ func TestTopWithoutColors(t *testing.T) {
 	color := regexp.MustCompile(`\x1b\[(?:\d+;)*(?:3[0-8]|9[0-7])(?:;\d+)*m`)
 	for noColor, want := range map[string]bool{"": true, "1": false, "yes": false} {
 		x := inTmux(t, []string{"NO_COLOR=" + noColor}, binary, "top", "--socket", s.Socket, "--filter", "top-d-")
-		x.shows("top-d-god", "NET_RAW 14", "all ")
+		x.shows("top-d-god", "14 NET_RAW", "all ")
 		if got := color.MatchString(x.run("capture-pane", "-p", "-e")); got != want {
 			t.Errorf("NO_COLOR=%s: colors %v, wanted %v", noColor, got, want)
 		}

@@ -60,6 +60,8 @@ type Audit struct {
 	Containers []*ContainerResult `json:"containers"`
 	// Waivers are all waivers at the time of the audit; nil if there is no file of waivers.
 	Waivers *waiver.Review `json:"waivers,omitempty"`
+	// flags are the flags of the command line that decide on the result.
+	flags []string
 }
 
 // ContainerResult is the result of the audit for one container.
@@ -159,6 +161,7 @@ type Related struct {
 // Of audits the containers. It sorts them by status: fail, manual, waived, pass.
 func Of(subjects []Subject, o Options) Audit {
 	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Recorder: o.Recorder, Containers: []*ContainerResult{}, Waivers: o.Waivers.At(o.Time)}
+	audit.flags = o.Flags
 	audit.Evidence = o.Evidence.WithRuns(recordings(subjects, o.Profile))
 	var seen observations
 	if o.Profile != nil {
@@ -175,6 +178,13 @@ func Of(subjects []Subject, o Options) Audit {
 		return strings.Compare(one.Name, other.Name)
 	})
 	return audit
+}
+
+// CommandFor returns the command that audits a container with the same flags, and prints how to fix it.
+func (a Audit) CommandFor(name string) string { return command(a.flags, name) }
+
+func command(flags []string, name string) string {
+	return shell.Line(slices.Concat([]string{"capmon", "audit"}, flags, []string{name}))
 }
 
 // observations contains the summaries of a profile: over all builds of an image, and for each build by its ID.
@@ -300,7 +310,7 @@ func judge(subject Subject, seen observations, waivers *waiver.Matching, o Optio
 			},
 		})
 		if len(c.Remedy.Withheld) > 0 {
-			c.Remedy.WithValues = shell.Line(slices.Concat([]string{"capmon", "audit", "--with-values"}, o.Flags, []string{info.Name}))
+			c.Remedy.WithValues = command(append([]string{"--with-values"}, o.Flags...), info.Name)
 		}
 	}
 	c.Hints = e.hints(subject.Settings)

@@ -56,6 +56,8 @@ type Remedy struct {
 	NewStart bool `json:"-"`
 	// SharesData reports whether Prove names volumes or directories that the container uses.
 	SharesData bool `json:"-"`
+	// unprivileged reports whether Prove runs a privileged container without --privileged.
+	unprivileged bool
 	// composeFile describes which file the lines of Compose belong into.
 	composeFile string
 }
@@ -77,7 +79,7 @@ func (e evidence) remedy(recreations recreations) Remedy {
 		return e.podmanRemedy()
 	}
 	var r Remedy
-	if !e.observed() || len(e.doubts()) > 0 {
+	if !e.observed() || len(e.observable()) > 0 {
 		r.Observe, r.NewStart = e.observe(recreations.unchanged), len(e.gaps()) > 0
 		if e.standalone() {
 			r.keepOld(recreations.unchanged)
@@ -91,6 +93,7 @@ func (e evidence) remedy(recreations recreations) Remedy {
 	}
 	if r.Prove = e.prove(recreations.trial); r.Prove != "" {
 		r.AuditProof = auditProfile(e.container.Name, e.container.Name)
+		r.unprivileged = e.container.Grants.Privileged && e.standalone()
 	}
 	if e.standalone() {
 		r.Withheld, r.SharesData = recreations.trial.Withheld, sharesData(recreations.trial)
@@ -217,6 +220,10 @@ func sharesData(recreation dockerrun.Recreation) bool {
 // not certain yet or would lose settings of the container.
 func (r Remedy) Text() string { return r.text() }
 
+// recreates reports whether the text has the commands that create the container again. They have other names once the
+// container was replaced for an observation, and the audit after it prints them.
+func (r Remedy) recreates() bool { return r.List != nil && len(r.Observe) == 0 }
+
 // text implements [Remedy.Text]. If there are comments, they replace the commands that observe.
 func (r Remedy) text(comments ...string) string {
 	var t remedyText
@@ -230,16 +237,16 @@ func (r Remedy) text(comments ...string) string {
 	default:
 		t.observe(r)
 	}
-	const test = "replace TEST with a command that succeeds if the container works:"
+	const test = "replace TEST with a command on this host that succeeds if the container works:"
 	if r.Prove != "" && !r.Certain {
 		t.step("to prove what the container needs, " + test)
 		t.prove(r)
 	}
-	if r.List != nil {
+	if r.recreates() {
 		t.recreate(r)
 	}
 	if r.Prove != "" && r.Certain {
-		t.comment("to prove before that what the container needs, " + test)
+		t.comment("before that, to prove what the container needs, " + test)
 		t.prove(r)
 	}
 	return t.String()
@@ -247,6 +254,9 @@ func (r Remedy) text(comments ...string) string {
 
 func (t *remedyText) prove(r Remedy) {
 	t.withheld("this command", r)
+	if r.unprivileged {
+		t.comment("it runs the container without --privileged, but with all capabilities")
+	}
 	if r.SharesData {
 		t.comment("verify rejects volumes and directories that an existing container uses: replace them with copies")
 	}
@@ -330,15 +340,11 @@ func (t *remedyText) list(title string, items []string) {
 }
 
 func (t *remedyText) observe(r Remedy) {
-	t.step("to find out what the container needs, observe a new one from its start:")
+	t.step("to find out what the container needs, replace it with a new one, and observe the new one from its start:")
 	complete := t.untranslated(r)
-	if r.List == nil {
-		t.notes(r)
-	}
+	t.notes(r)
 	t.commands(complete, r.Observe...)
-	if len(r.Run) == 0 { // otherwise recreate adds it
-		t.oldContainer(r)
-	}
+	t.oldContainer(r)
 }
 
 // oldContainer adds the commands that remove the old container or go back to it.

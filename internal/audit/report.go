@@ -166,8 +166,10 @@ func (c *ContainerResult) observedText() string {
 	if o.Proved {
 		return text + fmt.Sprintf("; proved to be sufficient: %s", cmp.Or(names(o.List), "none"))
 	}
-	if unsure := c.unsure(); !unsure.Empty() && c.Status == findings.Fail {
-		text += fmt.Sprintf("; only capmon verify can find out whether it needs %s", names(unsure))
+	if c.Status == findings.Fail {
+		for _, unsure := range overview.Gravest(c.unsure()) {
+			text += fmt.Sprintf("; %s may not be needed, which only capmon verify can find out: %s", unsure, c.Summary.UnsureReason(unsure))
+		}
 	}
 	return text
 }

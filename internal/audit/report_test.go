@@ -138,7 +138,7 @@ func TestRemedyListsWhatToFillIn(t *testing.T) {
 		Prove: "capmon verify", AuditProof: "capmon audit --profile", WithValues: "capmon audit --with-values", Run: []string{"docker run"}, List: new(capability.Set), Proved: true,
 		Untranslated: []string{"HostConfig.KernelMemory", secretValues}, Withheld: []string{"export KEY"},
 	}
-	const want = `# 1. to prove what the container needs, replace TEST with a command that succeeds if the container works:
+	const want = `# 1. to prove what the container needs, replace TEST with a command on this host that succeeds if the container works:
 # before you run this command, fill in the values that may be secret:
 #   export KEY
 # or print the commands with the values, and keep them secret:

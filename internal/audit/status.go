@@ -184,6 +184,8 @@ func (e evidence) notSeen() []string {
 	switch unused := e.unused(); {
 	case !e.observed() || unused.Empty():
 		return nil
+	case e.proved():
+		return []string{"granted, but proved unneeded: " + names(unused)}
 	case unused == e.granted():
 		return []string{"capmon saw none of the granted capabilities in use"}
 	default:
@@ -193,6 +195,15 @@ func (e evidence) notSeen() []string {
 
 // doubts returns all reasons why capabilities may be needed that capmon did not see in use.
 func (e evidence) doubts() []string {
+	doubts := e.observable()
+	if e.observed() {
+		doubts = append(doubts, e.summary.Invisible()...)
+	}
+	return doubts
+}
+
+// observable returns the doubts that another observation can remove.
+func (e evidence) observable() []string {
 	if e.proved() {
 		return nil
 	}
@@ -203,7 +214,6 @@ func (e evidence) doubts() []string {
 	if short := e.tooShort(e.thresholds.Observed); short != "" {
 		doubts = append(doubts, short)
 	}
-	doubts = append(doubts, e.summary.Invisible()...)
 	if unwatched := e.summary.Unwatched.Intersect(e.unused()); !unwatched.Empty() {
 		doubts = append(doubts, fmt.Sprintf("the seccomp profile may require %s for some system calls, and capmon did not record all of these calls", names(unwatched)))
 	}

@@ -275,8 +275,9 @@ func TestFailingContainersDoNotPass(t *testing.T) {
 	}
 }
 
-// Commands that are not certain are comments.
-func TestUncertainRemediesAreComments(t *testing.T) {
+// The commands that create a container again are left out until the observation is sufficient: the audit after the
+// observation prints them.
+func TestUncertainRemediesObserveFirst(t *testing.T) {
 	c := Of([]Subject{web(nil)}, Options{Profile: with(ran(time.Second, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
 	var commands []string
 	for line := range strings.SplitSeq(c.Remedy.Text(), "\n") {
@@ -289,7 +290,7 @@ func TestUncertainRemediesAreComments(t *testing.T) {
 		!strings.HasSuffix(commands[0], " nginx && sleep 600 && docker restart web'") || commands[1] != "capmon audit --profile=./web.json web" {
 		t.Errorf("%q", commands)
 	}
-	if !strings.Contains(c.Remedy.Text(), "#   docker run --detach --name=web") || !strings.Contains(c.Remedy.Text(), "#   capmon verify --test=TEST --save=./web.json -- docker run") {
+	if strings.Contains(c.Remedy.Text(), "#   docker run --detach --name=web") || !strings.Contains(c.Remedy.Text(), "#   capmon verify --test=TEST --save=./web.json -- docker run") {
 		t.Error(c.Remedy.Text())
 	}
 }

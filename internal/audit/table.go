@@ -28,7 +28,7 @@ func writeTable(out io.Writer, audit Audit, view View) error {
 	if page.WriteString("\n"); view.Details || len(audit.Containers) == 1 {
 		page.WriteString(audit.details(view))
 	} else {
-		page.WriteString(overview.Advice(all, view.Command, ""))
+		page.WriteString(overview.Advice(all, view.Command, "", view.Width))
 	}
 	if waivers := audit.Waivers.Lines(); len(waivers) > 0 {
 		page.WriteString("\n")

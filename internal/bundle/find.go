@@ -65,6 +65,40 @@ func disagreement(b Bundle, cgroup string) error {
 	return fmt.Errorf("the bundle is for the cgroup %q, not for %q", kernel.ShortPath(b.CgroupsPath), kernel.ShortPath(cgroup))
 }
 
+// Found is a process of an engine that names the bundle of a container. The bundle can be read after the process has
+// ended.
+type Found struct {
+	caller caller
+	id     string
+}
+
+// Find returns the process of an engine that is an ancestor of a process of a container, or an error as [Reader.Read].
+// It is faster than Read, for containers that end soon. The caller must close the result.
+func (r *Reader) Find(id string, pid int) (*Found, error) {
+	caller, err := r.findCaller(id, pid)
+	if err != nil {
+		return nil, err
+	}
+	return &Found{caller, id}, nil
+}
+
+// Close releases the process.
+func (f *Found) Close() { f.caller.process.close() }
+
+// ReadFound returns the bundle that a process names. name is as in [Reader.Search].
+func (r *Reader) ReadFound(f *Found, name string) (Bundle, error) {
+	return r.readNamed(f.caller, name, f.id)
+}
+
+// readNamed returns the bundle that a caller names, for a container whose cgroup has this name.
+func (r *Reader) readNamed(caller caller, name, id string) (Bundle, error) {
+	b, err := r.readOf(caller, id)
+	if err == nil && path.Base(b.Cgroup()) != name {
+		err = disagreement(b, name)
+	}
+	return b, err
+}
+
 // Search returns the bundle of a container whose processes may have ended: the engine's process ends a bit later. It
 // inspects all processes, but does not find containers of Docker. name is the name of the container's cgroup. The
 // caller must compare the cgroup with [Bundle.Cgroup].
@@ -104,11 +138,7 @@ func (r *Reader) readFrom(pid int, name, id string) (Bundle, error) {
 	if !ok || found.engine == Docker {
 		return Bundle{}, ErrNone
 	}
-	b, err := r.readOf(found, id)
-	if err == nil && path.Base(b.Cgroup()) != name {
-		err = disagreement(b, name)
-	}
-	return b, err
+	return r.readNamed(found, name, id)
 }
 
 // mayCall reports whether a process runs the program of a monitor or a shim.

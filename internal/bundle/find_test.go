@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/testutil"
 )
@@ -64,7 +66,7 @@ func newFakeContainer(t *testing.T) fakeContainer {
 		t.Fatal(err)
 	}
 	f := fakeContainer{t: t, cgroups: cgroups, directory: t.TempDir(), id: one}
-	f.cgroup = "/" + strings.ToLower(strings.ReplaceAll(path.Base(f.directory)+t.Name(), "/", "-")) + "-capmon-test"
+	f.cgroup = "/" + strings.ToLower(path.Base(path.Dir(f.directory))) + "-capmon-test" // with the random number of TempDir
 	f.makeCgroup(f.cgroup)
 	f.cgroup = path.Join(f.cgroup, "libpod-"+f.id)
 	f.makeCgroup(f.cgroup)
@@ -167,9 +169,16 @@ func TestRead(t *testing.T) {
 // A container can start its processes in a long chain.
 func TestReadFromChain(t *testing.T) {
 	const length = 3 * maxAncestors
-	t.Setenv(scriptVariable, "sleep 1; "+strings.Repeat("(", length)+"sleep 1000"+strings.Repeat("; true)", length))
+	moved := filepath.Join(t.TempDir(), "moved")
+	if err := unix.Mkfifo(moved, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(scriptVariable, "read line <"+moved+"; "+strings.Repeat("(", length)+"sleep 1000"+strings.Repeat("; true)", length))
 	f := newFakeContainer(t)
 	f.start("conmon", nil, f.arguments()...)
+	if err := os.WriteFile(moved, []byte("moved\n"), 0); err != nil {
+		t.Fatal(err)
+	}
 	var pids []int
 	t.Cleanup(func() {
 		for _, pid := range pids {

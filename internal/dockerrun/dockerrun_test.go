@@ -360,7 +360,7 @@ func TestStepsForValuesThatAreLeftOut(t *testing.T) {
 		Config:            &container.Config{Image: "app:1", Env: []string{"TOKEN=1", "KEY=2"}, Cmd: []string{"secret"}, Labels: map[string]string{"a": "b"}, Hostname: "aaaaaaaaaaaa"},
 	}}
 	got := WithCapabilities(s, 0, nil, false)
-	want := []string{"export TOKEN, KEY (docker reads the values from the environment)", "replace each … with its value: --label a, all arguments after the image, with the quotes"}
+	want := []string{"export TOKEN, KEY (docker reads the values from the environment)", "replace each … with its value: --label a", "replace '…', with the quotes, with all arguments after the image"}
 	if diff := cmp.Diff(want, got.Withheld); diff != "" || len(got.Untranslated) > 0 {
 		t.Errorf("%s\nuntranslated: %q", diff, got.Untranslated)
 	}

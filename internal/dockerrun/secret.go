@@ -47,9 +47,12 @@ func (r *redaction) variable(name, variable string) string {
 	return name
 }
 
+// programArguments describes the words after the image.
+const programArguments = "all arguments after the image"
+
 // arguments returns the arguments of the program. Any of them may be secret.
 func (r *redaction) arguments(words []string) []string {
-	return r.words("all arguments after the image, with the quotes", words)
+	return r.words(programArguments, words)
 }
 
 func (r *redaction) words(of string, words []string) []string {
@@ -88,7 +91,11 @@ func (b *builder) describeRedaction() {
 	if len(b.variables) > 0 {
 		b.result.Withheld = append(b.result.Withheld, fmt.Sprintf("export %s (docker reads the values from the environment)", strings.Join(b.variables, ", ")))
 	}
-	if len(b.others) > 0 {
-		b.result.Withheld = append(b.result.Withheld, fmt.Sprintf("replace each %s with its value: %s", placeholder, strings.Join(b.others, ", ")))
+	values := slices.DeleteFunc(slices.Clone(b.others), func(what string) bool { return what == programArguments })
+	if len(values) > 0 {
+		b.result.Withheld = append(b.result.Withheld, fmt.Sprintf("replace each %s with its value: %s", placeholder, strings.Join(values, ", ")))
+	}
+	if len(values) < len(b.others) {
+		b.result.Withheld = append(b.result.Withheld, fmt.Sprintf("replace '%s', with the quotes, with %s", placeholder, programArguments))
 	}
 }

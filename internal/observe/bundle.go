@@ -88,7 +88,14 @@ func (b *bundleData) has(id string) bool {
 // end before the engine reports it. It must be called from a goroutine that o.done waits for. If many wait, those that
 // have not begun when ctx ends are left out: the next profile reads their bundles.
 func (o *Observer) readBundleInBackground(ctx context.Context, cgroup uint64, id string, pid int) {
+	early, err := o.bundles.Find(id, pid) // before the container and its monitor end
+	if err != nil {
+		early = nil
+	}
 	o.done.Go(func() {
+		if early != nil {
+			defer early.Close()
+		}
 		if !o.bundles.begin(ctx) {
 			return
 		}
@@ -96,21 +103,29 @@ func (o *Observer) readBundleInBackground(ctx context.Context, cgroup uint64, id
 		if where, ok := o.monitor.CgroupPath(cgroup, pid); ok && !o.readBundle(cgroup, where, id, []int{pid}) {
 			return
 		}
-		o.searchBundle(cgroup, id) // during runtime setup, the kernel reports processes that end soon
+		o.searchBundle(cgroup, id, early) // during runtime setup, the kernel reports processes that end soon
 	})
 }
 
 // searchBundle searches the bundle of a container without known processes, if only root can have made its cgroup.
 // Otherwise, any user could make capmon inspect all processes again and again. If the cgroup is gone, its name
-// suffices, if the container is not known to be in another cgroup.
-func (o *Observer) searchBundle(cgroup uint64, id string) {
+// suffices, if the container is not known to be in another cgroup. early is what an earlier search has found; nil if
+// there was none.
+func (o *Observer) searchBundle(cgroup uint64, id string, early *bundle.Found) {
 	o.mu.Lock()
 	info, known := o.cgroupInfo(cgroup)
 	o.mu.Unlock()
 	if !known || info.Folded || !info.OnlyRootCanCreate {
 		return
 	}
-	b, err := o.bundles.Search(info.Name, id)
+	var b bundle.Bundle
+	err := bundle.ErrNone
+	if early != nil {
+		b, err = o.bundles.ReadFound(early, info.Name)
+	}
+	if err != nil {
+		b, err = o.bundles.Search(info.Name, id)
+	}
 	if err != nil {
 		o.log.Debug("searching the bundle of a container failed", zap.String("id", id), zap.Error(err))
 		return

@@ -102,13 +102,17 @@ func (r Row) Why() string {
 	case !r.Certain() && r.Unused.Empty():
 		return "the observation is not sufficient"
 	case !r.Certain():
-		return fmt.Sprintf("capmon did not see %d of its %d capabilities in use, but the observation is not sufficient", r.Unused.Len(), r.Granted.Len())
+		return fmt.Sprintf("capmon did not see %d of its %d capabilities in use%s, but the observation is not sufficient", r.Unused.Len(), r.Granted.Len(), r.gravestText())
 	}
-	why := fmt.Sprintf("it does not use %d of its %d capabilities", r.Unused.Len(), r.Granted.Len())
-	if worst := Gravest(r.Unused.Intersect(capability.RiskyOrNetRaw())); len(worst) > 0 {
-		why += ", " + worst[0].String() + " among them"
+	return fmt.Sprintf("it does not use %d of its %d capabilities%s", r.Unused.Len(), r.Granted.Len(), r.gravestText())
+}
+
+// gravestText returns a clause with the gravest unused capability; "" if none is risky or NET_RAW.
+func (r Row) gravestText() string {
+	if gravest := Gravest(r.Unused.Intersect(capability.RiskyOrNetRaw())); len(gravest) > 0 {
+		return ", " + gravest[0].String() + " among them"
 	}
-	return why
+	return ""
 }
 
 // Order compares two rows for a sorted list: first the gravest row, then by title, so that web-2 comes before web-10.
@@ -116,6 +120,7 @@ func Order(one, other Row) int {
 	return cmp.Or(
 		-compareBool(one.Privileged && one.Grave(), other.Privileged && other.Grave()),
 		cmp.Compare(order[one.Status], order[other.Status]),
+		compareRisky(one.Unused, other.Unused), // even if it is not certain
 		compareUnused(one.CertainlyUnused(), other.CertainlyUnused()),
 		compareUnused(one.Unused, other.Unused),
 		CompareNames(one.Title, other.Title),
@@ -144,10 +149,17 @@ func Sorted[E any](elements []E, row func(E) Row) []E {
 // compareUnused compares two sets of unused capabilities: first the one that is worse to have.
 func compareUnused(one, other capability.Set) int {
 	return cmp.Or(
-		cmp.Compare(other.Intersect(capability.Risky()).Len(), one.Intersect(capability.Risky()).Len()),
-		cmp.Compare(riskiest(one), riskiest(other)),
+		compareRisky(one, other),
 		-compareBool(one.Has(capability.NetRaw), other.Has(capability.NetRaw)),
 		cmp.Compare(other.Len(), one.Len()),
+	)
+}
+
+// compareRisky compares the risky members of two sets: first the set that is worse to have.
+func compareRisky(one, other capability.Set) int {
+	return cmp.Or(
+		cmp.Compare(other.Intersect(capability.Risky()).Len(), one.Intersect(capability.Risky()).Len()),
+		cmp.Compare(riskiest(one), riskiest(other)),
 	)
 }
 

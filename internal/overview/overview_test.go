@@ -110,6 +110,22 @@ func TestReplicasAreOneRow(t *testing.T) {
 	}
 }
 
+// Advice breaks its sentences between words, and keeps commands whole.
+func TestAdviceFitsTheTerminal(t *testing.T) {
+	command := []string{"capmon", "report", strings.Repeat("long", 20)}
+	got := Advice(some(), command, "--container", 60)
+	if unlimited := Advice(some(), command, "--container", 0); strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(unlimited), " ") {
+		t.Errorf("%s\ndiffers from\n%s", got, unlimited)
+	}
+	for line := range strings.Lines(got) {
+		line = strings.TrimSuffix(line, "\n")
+		isCommand := strings.HasPrefix(line, "  capmon ")
+		if n := text.StringWidth(line); n > 60 && !isCommand || isCommand && !strings.Contains(line, command[2]) || line != strings.TrimRight(line, " ") {
+			t.Errorf("%d columns: %q", n, line)
+		}
+	}
+}
+
 func TestTable(t *testing.T) {
 	for _, width := range []int{0, 80, 120, 200} {
 		t.Run(fmt.Sprint(width), func(t *testing.T) {

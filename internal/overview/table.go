@@ -332,18 +332,25 @@ const adviseOn = 3
 // Advice returns which containers to start with, why, and the commands that print their details and all details.
 //
 // command is the command of the overview, as words. If it is empty, Advice returns no commands. option is the option of
-// the command that selects a container. It is empty if the name alone selects it.
-func Advice(o Overview, command []string, option string) string {
+// the command that selects a container. It is empty if the name alone selects it. Advice breaks sentences, but not
+// commands, at the width of the terminal; 0 for no limit.
+func Advice(o Overview, command []string, option string, width int) string {
 	var s strings.Builder
 	for i, row := range o.Rows[:min(len(o.Rows), adviseOn)] {
 		if !row.Grave() {
 			break
 		}
-		format := "Start with %s: %s.\n"
+		first := "Start with"
 		if i > 0 {
-			format = "Then %s: %s.\n"
+			first = "Then"
 		}
-		fmt.Fprintf(&s, format, printable.Text(row.Title), row.Why())
+		sentence := fmt.Sprintf("%s %s: %s.", first, printable.Text(row.Title), row.Why())
+		if width <= 0 {
+			width = len(sentence)
+		}
+		for line := range strings.SplitSeq(text.WrapSoft(sentence, width), "\n") {
+			s.WriteString(strings.TrimRight(line, " ") + "\n")
+		}
 		if len(command) > 0 {
 			words := slices.Clone(command)
 			if option != "" {

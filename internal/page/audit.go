@@ -50,6 +50,11 @@ func OfAudit(a audit.Audit, options Options) Page {
 		page.Notes = append(page.Notes, moreDenials)
 	}
 	page.matrix(all, subjects)
+	for i, advice := range page.Advice {
+		if command := a.CommandFor(all.Rows[advice.Row].Selector); len(command) <= maxCaution { // part of a command is useless
+			page.Advice[i].Command = command
+		}
+	}
 	return page
 }
 

@@ -178,7 +178,7 @@ func (p *Page) diffAdvice(c compare.Comparison) {
 		if each.Before != nil && len(each.NewUnsure) > 0 {
 			text += ", which it may have needed before"
 		}
-		p.Advice = append(p.Advice, Advice{i, text})
+		p.Advice = append(p.Advice, Advice{Row: i, Text: text})
 	}
 }
 

@@ -258,7 +258,7 @@ func (p *Page) advise(rows []overview.Row) {
 	p.AdviceHint = "A link opens the container: why, with the evidence, and the settings and commands that fix it."
 	for i, r := range rows[:min(len(rows), mostAdvice)] {
 		if r.Grave() {
-			p.Advice = append(p.Advice, Advice{i, r.Why()})
+			p.Advice = append(p.Advice, Advice{Row: i, Text: r.Why()})
 		}
 	}
 }

@@ -59,10 +59,12 @@ type Figure struct {
 	Label  string `json:"label"`
 }
 
-// Advice says why a row needs attention. Row is the index of the row in the first view.
+// Advice says why a row needs attention. Row is the index of the row in the first view. Command prints how to fix the
+// container; only the page of an audit has it.
 type Advice struct {
-	Row  int    `json:"row"`
-	Text string `json:"text"`
+	Row     int    `json:"row"`
+	Text    string `json:"text"`
+	Command string `json:"command,omitempty"`
 }
 
 // Field is a column with facts about the containers.

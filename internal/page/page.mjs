@@ -433,8 +433,9 @@ function render(value) {
 	const first = page.views[0].rows.map(rowOf);
 	byId("advice").hidden = page.advice.length === 0;
 	byId("advice").querySelector("h2").textContent = page.adviceTitle;
-	byId("advice").querySelector("ol").replaceChildren(...page.advice.map(({ row, text }) =>
-		h("li", {}, h("a", { href: "#" + fragment(opening(first[row])) }, first[row].title), ": " + text)));
+	byId("advice").querySelector("ol").replaceChildren(...page.advice.map(({ row, text, command }) =>
+		h("li", {}, h("a", { href: "#" + fragment(opening(first[row])) }, first[row].title), ": " + text,
+			...(command ? [h("br"), h("code", {}, command)] : []))));
 	byId("notes").hidden = page.notes.length === 0;
 	byId("notes").querySelector("ul").replaceChildren(...items(page.notes));
 	const legend = (all, name) => all.map((one) => h("div", {}, h("dt", { class: name(one) }, one.name), h("dd", {}, one.meaning)));

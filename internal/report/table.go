@@ -59,7 +59,7 @@ func (p *page) overview(all overview.Overview) {
 	p.WriteString(overview.Table(all, overview.Options{Width: p.options.Width, Color: p.options.Color}))
 	p.line("")
 	if !p.options.Details {
-		p.WriteString(overview.Advice(all, p.options.Command, "--container"))
+		p.WriteString(overview.Advice(all, p.options.Command, "--container", p.options.Width))
 	}
 }
 
@@ -361,6 +361,9 @@ func Verdict(s profile.Summary) string {
 	where := ""
 	if len(s.Incomplete) > 0 {
 		where = " in the recorded part"
+	}
+	if row := overview.Of(s); !row.Certain() {
+		return fmt.Sprintf("CIS 5.4: capmon did not see the use of %d of %d granted capabilities%s", unused.Len(), granted.Len(), where)
 	}
 	return fmt.Sprintf("CIS 5.4: %d of %d granted capabilities were never used%s", unused.Len(), granted.Len(), where)
 }

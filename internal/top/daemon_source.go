@@ -77,7 +77,7 @@ func (d *DaemonSource) Details(ctx context.Context, c api.Container) (Details, e
 	}
 	var cautions []string
 	if unknown := header.Get("X-Capmon-Unknown"); unknown != "" {
-		cautions = append(cautions, "capmon does not know whether further runs belong to this container: "+unknown)
+		cautions = append(cautions, "no engine has described some other containers, which may be further runs of this one: "+unknown)
 	}
 	for _, pruned := range header.Values("X-Capmon-Pruned") {
 		cautions = append(cautions, "the database no longer has all runs that may belong to this container: "+pruned)

@@ -54,7 +54,7 @@ func (s *plainScreen) next(t *testing.T) string {
 func TestPlainLines(t *testing.T) {
 	t.Parallel()
 	s := newPlain(t, "")
-	want := `6 containers, 0 checks/s, 1 privileged, 4 with unused NET_RAW
+	want := `6 containers, 0 checks/s, 1 privileged, 3 with unused NET_RAW
 capabilities: 84 granted, 9 used, 66 unused, 9 perhaps unused, 1 denied
 agent  registry.example.com/monitoring/agent:2.1, privileged, granted all 41, used 1 (SYS_PTRACE), unused 40 (SYS_ADMIN SYS_MODULE SYS_RAWIO BPF PERFMON DAC_READ_SEARCH CHECKPOINT_RESTORE SYS_BOOT NET_ADMIN MAC_ADMIN MAC_OVERRIDE SYSLOG AUDIT_CONTROL SYS_TIME NET_RAW AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND CHOWN DAC_OVERRIDE FOWNER FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MKNOD NET_BIND_SERVICE NET_BROADCAST SETFCAP SETGID SETPCAP SETUID SYS_CHROOT SYS_NICE SYS_PACCT SYS_RESOURCE SYS_TTY_CONFIG WAKE_ALARM), denied 0, last use SYS_PTRACE 12s ago
 web-2  nginx:1.27, granted 14, used 1 (NET_BIND_SERVICE), unused 13 (NET_RAW AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD SETFCAP SETGID SETPCAP SETUID SYS_CHROOT), denied 0, last use NET_BIND_SERVICE 12s ago

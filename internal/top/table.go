@@ -258,7 +258,7 @@ func (t *table) totals() (sum totals) {
 		if r.Privileged {
 			sum.privileged++
 		}
-		if r.Unused.Has(capability.NetRaw) {
+		if r.Row().CertainlyUnused().Has(capability.NetRaw) {
 			sum.netRaw++
 		}
 		sum.granted += r.granted().Len()

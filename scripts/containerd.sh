@@ -130,7 +130,7 @@ stop_daemon() {
 	while read -r mount; do
 		umount -l -- "$mount" 2>/dev/null || true
 	done < <(awk -v dir="$dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
-	rm -rf --one-file-system -- "${dir:?}"/{root,state,net,ctr,containerd.sock,containerd.sock.ttrpc,containerd.toml,containerd.log,containerd.pid}
+	rm -rf --one-file-system -- "${dir:?}"/{root,state,net,cni,ctr,containerd.sock,containerd.sock.ttrpc,containerd.toml,containerd.log,containerd.pid}
 	rmdir -- "$dir" 2>/dev/null || true # fails if DIR has other files
 }
 

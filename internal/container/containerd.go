@@ -76,8 +76,8 @@ type ContainerdOptions struct {
 	Caution func(error)
 }
 
-// containerdSockets are the well-known paths of containerd's socket: of most distributions, of k3s and RKE2, of k0s, and
-// of MicroK8s.
+// containerdSockets are the well-known paths of containerd's socket: of most distributions, of k3s and RKE2, of k0s,
+// and of MicroK8s.
 var containerdSockets = []string{
 	"/run/containerd/containerd.sock",
 	"/run/k3s/containerd/containerd.sock",
@@ -97,8 +97,8 @@ func containerdAddresses() []string {
 	return existing(containerdSockets)
 }
 
-// FindContainerd returns the containerds on this host. Docker and Kubernetes may each have one of its own. They need not
-// answer.
+// FindContainerd returns the containerds on this host. Docker and Kubernetes may each have one of its own. They need
+// not answer.
 func FindContainerd(options ContainerdOptions) (found []*Containerd, err error) {
 	for _, options.Address = range containerdAddresses() {
 		containerd, err := ChooseContainerd(options)
@@ -297,8 +297,8 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 }
 
 // nameOf returns the name of a container: the one that nerdctl has given it, or otherwise the one that the user has
-// chosen. Names are unique only in their namespaces, so a name outside the default namespace is NAMESPACE/NAME. Docker's
-// containers have their names only in Docker.
+// chosen. Names are unique only in their namespaces, so a name outside the default namespace is NAMESPACE/NAME. The
+// containers of Docker have their names only in Docker.
 func nameOf(namespace string, one *containers.Container) string {
 	var name string
 	if !mayBeOfCRI(namespace, one.GetLabels()) {
@@ -392,7 +392,7 @@ func (i *Info) addSpec(namespace string, spec []byte) error {
 	i.Name = cmp.Or(i.Name, b.Name)
 	i.Image = cmp.Or(b.Image, i.Image)
 	i.Pod, i.Sandbox = b.Pod, b.Sandbox
-	if b.Kubernetes.Name != "" { // the labels may be those of the image
+	if b.Kubernetes.Name != "" { // the image can have such labels
 		i.Name, i.Kubernetes = b.Name, b.Kubernetes
 		i.Labels = joined(i.Labels, b.Labels)
 	}

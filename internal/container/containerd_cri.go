@@ -121,8 +121,9 @@ func (i Info) withCRI(cri Info) Info {
 	return i
 }
 
-// mayBeOfCRI reports whether a container has the label of the CRI plugin. ctr and nerdctl give the labels of the image to
-// a container. So only the CRI and the specification show whether the plugin has made the container, and for which pod.
+// mayBeOfCRI reports whether a container has the label of the CRI plugin. ctr and nerdctl give the labels of the image
+// to a container. So only the CRI and the specification show whether the plugin has made the container, and for which
+// pod.
 func mayBeOfCRI(namespace string, labels map[string]string) bool {
 	return namespace == kubernetesNamespace && labels[kindLabel] != ""
 }

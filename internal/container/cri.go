@@ -169,7 +169,7 @@ func (p criPod) describe(i *Info, container string, own map[string]string) {
 	i.Kubernetes, i.Name, i.Labels = p.pod, p.pod.ContainerName(container), p.pod.Labels(joined(p.labels, own), container)
 }
 
-// joined returns the labels of both. Those of the second one count.
+// joined returns the labels of both. If both have a label, the second one counts.
 func joined(one, other map[string]string) map[string]string {
 	both := make(map[string]string, len(one)+len(other))
 	maps.Copy(both, one)

@@ -62,8 +62,9 @@ echo 'sleep 65; docker exec web wget -qO- http://127.0.0.1/ >/dev/null 2>&1 || t
 capmon profile --save "$directory/shop.json" -- sh -e "$directory/start.sh" >/dev/null
 
 # The audit requires ten minutes by default. For a picture, one minute has to be enough.
-capmon report -o html "$directory"/*.json >"$directory/report.html"
-capmon audit -o html --min-observed=1m --profile "$directory/shop.json" --profile "$directory/running.json" "${containers[@]}" >"$directory/audit.html" || [[ $? == 1 ]]
+cd "$directory" # the pages name the profiles
+capmon report -o html ./*.json >report.html
+capmon audit -o html --min-observed=1m --profile shop.json --profile running.json "${containers[@]}" >audit.html || [[ $? == 1 ]]
 
 mkdir -p "$images"
 screenshot audit audit '' 1600,850

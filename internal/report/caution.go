@@ -114,7 +114,7 @@ func unproved(s profile.Summary) []string {
 		notes = append(notes, failedWithoutDenial(s))
 	}
 	for _, reason := range s.Invisible() {
-		notes = append(notes, reason+": run capmon verify, while the other containers run")
+		notes = append(notes, reason+": run capmon verify")
 	}
 	notes = append(notes, unsureNeeds(s)...)
 	for _, c := range s.Needs().Sorted() {

@@ -161,7 +161,7 @@ func TestListAllowsInspectingOtherProcesses(t *testing.T) {
 			run := []string{"docker", "run", "--rm", "--pid=" + test.into}
 			command := []string{"bb", "sh", "-ec", test.command}
 			r := execute(t, slices.Concat([]string{binary, "profile", "--save", file, "--"}, run, []string{"--name", name}, test.options, command)...)
-			if r.code != 0 || !strings.Contains(r.stdout, test.note) || !strings.Contains(r.stdout, "shares its PID namespace") {
+			if r.code != 0 || !strings.Contains(r.stdout, test.note) || !strings.Contains(r.stdout, "in its PID namespace") {
 				t.Errorf("%+v", r)
 			}
 			list := strings.Fields(flagsOf(t, file))

@@ -2,7 +2,10 @@
 # Starts a private containerd of root, in a network of its own. The script does not change
 # the containers, images and configuration of the host's containerd.
 #
-#   containerd.sh start DIR   start it, and print the command that runs its ctr
+#   containerd.sh start DIR [PAUSE]
+#                             start it, and print the command that runs its ctr. With the
+#                             image PAUSE for the sandboxes of pods, it has the CRI of
+#                             Kubernetes
 #   containerd.sh stop DIR    remove its containers, stop it and remove all its files, and
 #                             DIR if nothing else is in it
 #
@@ -22,16 +25,30 @@ set_paths() {
 }
 
 write_configuration() {
+	local disabled='"io.containerd.internal.v1.opt"'
+	if [[ -z $pause ]]; then disabled+=', "io.containerd.grpc.v1.cri"'; fi
 	cat >"$dir/containerd.toml" <<-END
 	version = 2
 	root = "$dir/root"
 	state = "$dir/state"
-	disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+	disabled_plugins = [$disabled]
 	[grpc]
 	address = "$socket"
 	[ttrpc]
 	address = "$socket.ttrpc"
 	END
+	if [[ -n $pause ]]; then
+		cat >>"$dir/containerd.toml" <<-END
+		[plugins."io.containerd.grpc.v1.cri"]
+		sandbox_image = "$pause"
+		disable_apparmor = true
+		restrict_oom_score_adj = true
+		stream_server_address = "127.0.0.1"
+		stream_server_port = "0"
+		[plugins."io.containerd.grpc.v1.cri".cni]
+		conf_dir = "$dir/cni"
+		END
+	fi
 	cat >"$ctr" <<-END
 	#!/bin/sh
 	exec ctr --address $socket "\$@"
@@ -96,12 +113,13 @@ stop_daemon() {
 		done
 	fi
 	unmount_all
-	rm -rf --one-file-system -- "${dir:?}"/{root,state,net,ctr,containerd.sock,containerd.sock.ttrpc,containerd.toml,containerd.log,containerd.pid}
+	rm -rf --one-file-system -- "${dir:?}"/{root,state,net,cni,ctr,containerd.sock,containerd.sock.ttrpc,containerd.toml,containerd.log,containerd.pid}
 	rmdir -- "$dir" 2>/dev/null || true # fails if DIR has other files
 }
 
-[[ $# == 2 ]] || usage
+(($# == 2)) || [[ $# == 3 && $1 == start ]] || usage
 set_paths "$2"
+pause=${3:-}
 case $1 in
 start) start_daemon ;;
 stop) stop_daemon ;;

@@ -184,23 +184,24 @@ func (a *auditFlags) connect(ctx context.Context, log *zap.Logger) (auditedEngin
 
 // reportNotAudited prints which containers the audit leaves out, because containerd does not have their settings.
 func reportNotAudited(cmd *cobra.Command, log *zap.Logger) {
-	containerd, err := container.ChooseContainerd(container.ContainerdOptions{WithoutDocker: true})
+	containerds, err := container.FindContainerd(container.ContainerdOptions{WithoutDocker: true})
 	if err != nil {
-		return // there is none
+		log.Debug("finding containerd failed", zap.Error(err))
 	}
-	defer containerd.Close()
 	ctx, cancel := context.WithTimeout(cmd.Context(), runningTime)
 	defer cancel()
-	running, err := containerd.List(ctx, false)
-	if err != nil {
-		log.Debug("containerd does not list its containers", zap.Error(err))
-		return
-	}
 	var names []string
-	for _, info := range running {
-		if !info.Sandbox {
-			names = append(names, printable.Word(cmp.Or(info.Name, containerid.Short(info.ID))))
+	for _, containerd := range containerds {
+		running, err := containerd.List(ctx, false)
+		if err != nil {
+			log.Debug("containerd does not list its containers", zap.Error(err))
 		}
+		for _, info := range running {
+			if !info.Sandbox {
+				names = append(names, printable.Word(cmp.Or(info.Name, containerid.Short(info.ID))))
+			}
+		}
+		_ = containerd.Close()
 	}
 	if len(names) > 0 {
 		reportLeftOut(cmd.ErrOrStderr(), log, "because capmon audits only containers of Docker and Podman", abbreviate(names), names)

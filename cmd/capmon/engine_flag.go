@@ -15,7 +15,7 @@ import (
 	"github.com/capmon/capmon/internal/container"
 )
 
-const allEngines, onlyDocker, onlyPodman, onlyContainerd = "all", "docker", "podman", "containerd"
+const allEngines, onlyDocker, onlyPodman, onlyContainerd, onlyCRI = "all", "docker", "podman", "containerd", "cri"
 
 // engineFlag is the value of the flag --engine: the engines that capmon asks.
 type engineFlag struct{ choiceFlag }
@@ -37,7 +37,7 @@ func (e *engineFlag) connect(ctx context.Context, required bool, log *zap.Logger
 	if e.value == onlyDocker {
 		return connect(ctx, required, log)
 	}
-	members, err := e.members(log)
+	members, err := e.members(ctx, log)
 	switch {
 	case err != nil:
 		return nil, err
@@ -50,7 +50,7 @@ func (e *engineFlag) connect(ctx context.Context, required bool, log *zap.Logger
 }
 
 // members returns the engines that the user lets the command ask, Docker first. They need not answer.
-func (e *engineFlag) members(log *zap.Logger) (members []container.Member, err error) {
+func (e *engineFlag) members(ctx context.Context, log *zap.Logger) (members []container.Member, err error) {
 	var docker *container.Docker
 	if e.asks(onlyDocker) {
 		if docker, err = container.ChooseDocker(); err != nil {
@@ -68,14 +68,40 @@ func (e *engineFlag) members(log *zap.Logger) (members []container.Member, err e
 		}
 		members = append(members, podmans...)
 	}
+	kubernetes, err := e.runtimes(ctx, log)
+	return append(members, kubernetes...), err
+}
+
+// runtimes returns the containerds and the other runtimes of Kubernetes.
+func (e *engineFlag) runtimes(ctx context.Context, log *zap.Logger) (members []container.Member, err error) {
+	var containerds []*container.Containerd
 	if e.asks(onlyContainerd) {
-		containerd, err := container.ChooseContainerd(container.ContainerdOptions{})
-		switch {
-		case err == nil:
-			members = append(members, containerd)
-		case e.value == onlyContainerd || !errors.Is(err, container.ErrNoContainerd):
+		caution := func(err error) { log.Warn("containerd does not report the pods of its containers", zap.Error(err)) }
+		if containerds, err = container.FindContainerd(container.ContainerdOptions{Caution: caution}); err != nil {
 			return nil, err
 		}
+		if e.value == onlyContainerd && len(containerds) == 0 {
+			return nil, container.ErrNoContainerd
+		}
+		for _, containerd := range containerds {
+			members = append(members, containerd)
+		}
+	}
+	if !e.asks(onlyCRI) {
+		return members, nil
+	}
+	found, skipped, err := container.FindCRI(ctx, containerds)
+	if err != nil {
+		return nil, err
+	}
+	for socket, err := range skipped {
+		log.Warn("left out a runtime of Kubernetes", zap.String("endpoint", socket), zap.Error(err))
+	}
+	if e.value == onlyCRI && len(found) == 0 {
+		return nil, errors.New("found no runtime of Kubernetes: start one, or set CONTAINER_RUNTIME_ENDPOINT to the address of its socket")
+	}
+	for _, runtime := range found {
+		members = append(members, runtime)
 	}
 	return members, nil
 }
@@ -118,19 +144,19 @@ func connectAll(ctx context.Context, members []container.Member, required bool, 
 		addresses = append(addresses, member.Name()+" at "+member.Endpoint())
 	}
 	if required {
-		err := fmt.Errorf("no engine answers: %s; start one, or correct DOCKER_HOST or the docker context, CONTAINER_HOST or CONTAINERD_ADDRESS", strings.Join(addresses, ", "))
+		err := fmt.Errorf("no engine answers: %s; start one, or correct DOCKER_HOST or the docker context, CONTAINER_HOST, CONTAINERD_ADDRESS or CONTAINER_RUNTIME_ENDPOINT", strings.Join(addresses, ", "))
 		return nil, errors.Join(err, engines.Close())
 	}
 	return engines, nil
 }
 
 // isLeftOut reports whether the user need not know that an engine does not answer: there is no Docker, or this user may
-// not use containerd.
+// not use the runtime of Kubernetes.
 func isLeftOut(engine container.Member, err error) bool {
 	switch engine := engine.(type) {
 	case *container.Docker:
 		return !engine.Chosen() && errors.Is(err, os.ErrNotExist)
-	case *container.Containerd:
+	case *container.Containerd, *container.CRI:
 		return errors.Is(err, os.ErrPermission)
 	}
 	return false

@@ -25,14 +25,16 @@ func socket(t *testing.T) string {
 	return path
 }
 
-// engineFlagWith returns the flag --engine with a value. The engines are at these addresses.
+// engineFlagWith returns the flag --engine with a value. The engines are at these addresses. The runtime of Kubernetes
+// is containerd.
 func engineFlagWith(t *testing.T, value, docker, podman, containerd string) *engineFlag {
 	t.Helper()
 	t.Setenv("DOCKER_HOST", docker)
 	t.Setenv("CONTAINER_HOST", podman)
 	t.Setenv("CONTAINERD_ADDRESS", containerd)
+	t.Setenv("CONTAINER_RUNTIME_ENDPOINT", containerd)
 	e := new(engineFlag)
-	e.register(pflag.NewFlagSet("", pflag.ContinueOnError), onlyDocker, onlyPodman, onlyContainerd)
+	e.register(pflag.NewFlagSet("", pflag.ContinueOnError), onlyDocker, onlyPodman, onlyContainerd, onlyCRI)
 	if err := e.Set(value); err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +53,9 @@ func TestEngineFlagSelectsEngines(t *testing.T) {
 		{"docker", docker, []string{docker}, []string{podman, containerd}},
 		{"podman", docker, []string{podman}, []string{docker, containerd}},
 		{"CONTAINERD", docker, []string{containerd}, []string{docker, podman}},
+		{"cri", docker, []string{containerd}, []string{docker, podman}},
 	} {
-		members, err := engineFlagWith(t, test.value, test.docker, podman, containerd).members(zap.NewNop())
+		members, err := engineFlagWith(t, test.value, test.docker, podman, containerd).members(t.Context(), zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}

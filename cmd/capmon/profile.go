@@ -78,7 +78,7 @@ containers.`,
 	flags.StringVar(&p.save, "save", "", "write the profile to this `FILE`")
 	registerFilter(flags, &p.names, &p.images, &p.labels)
 	p.keep.register(flags)
-	p.engine.register(flags, onlyDocker, onlyPodman, onlyContainerd)
+	p.engine.register(flags, onlyDocker, onlyPodman, onlyContainerd, onlyCRI)
 	flags.BoolVar(&p.allContainers, "all-containers", false, "with a COMMAND, also profile the containers that others start while it runs")
 	registerReadyFile(flags, &p.readyFile)
 	_ = flags.MarkHidden("walk")

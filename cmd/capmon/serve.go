@@ -89,7 +89,7 @@ as they happen, metrics for Prometheus, health and reports.`,
 	flags.StringVar(&s.tokenFile, "token-file", "", "`FILE` with the token that requests over TCP must contain")
 	flags.StringVar(&s.rules, "rules", "", "YAML `FILE` with the rules and sinks for alerts; builtin: the built-in rules; reloaded on SIGHUP (default: none)")
 	s.keep.register(flags)
-	s.engine.register(flags, onlyDocker, onlyPodman, onlyContainerd)
+	s.engine.register(flags, onlyDocker, onlyPodman, onlyContainerd, onlyCRI)
 	flags.BoolVar(&s.pprof, "pprof", false, "also serve Go's profiler below /debug/pprof/")
 	s.recording.register(flags)
 	flags.BoolVar(&s.uninstall, "uninstall", false, "end the pinned recording and remove it from the kernel; keep the database")

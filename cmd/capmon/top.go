@@ -74,7 +74,7 @@ containers, and then a line for each change.`,
 	flags.Var(&t.sort, "sort", "`ORDER` of the containers: "+t.sort.list())
 	flags.DurationVar(&t.interval, "interval", top.DefaultInterval, "`DURATION` between two updates, at least 1s")
 	t.recording.register(flags)
-	t.engine.register(flags, onlyDocker, onlyPodman, onlyContainerd)
+	t.engine.register(flags, onlyDocker, onlyPodman, onlyContainerd, onlyCRI)
 	registerReadyFile(flags, &t.readyFile)
 	return cmd
 }

@@ -85,7 +85,7 @@ records all containers, including containers that start later.`,
 	w.recording.register(flags)
 	registerFilter(flags, &w.names, &w.images, &w.labels)
 	w.keep.register(flags)
-	w.engine.register(flags, onlyDocker, onlyPodman, onlyContainerd)
+	w.engine.register(flags, onlyDocker, onlyPodman, onlyContainerd, onlyCRI)
 	flags.StringVar(&w.rules, "rules", "", "print the alerts of the rules in this YAML `FILE` instead of uses; builtin: the built-in rules")
 	registerReadyFile(flags, &w.readyFile)
 	return cmd

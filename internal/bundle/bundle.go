@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/kubernetes"
 )
 
 // The engines that a [Bundle] can name.
@@ -45,7 +46,11 @@ type Bundle struct {
 	// Pod is the ID of the container's pod: Podman's ID, or otherwise the ID of the sandbox.
 	Pod string
 	// Sandbox: the container is the sandbox of its pod. It runs no workload.
-	Sandbox     bool
+	Sandbox bool
+	// Kubernetes identifies the pod of a container of Kubernetes. The owner is not known.
+	Kubernetes kubernetes.Pod
+	// Labels are those that the kubelet gives to a container of Kubernetes.
+	Labels      map[string]string
 	Annotations map[string]string
 
 	// Bounding, Permitted and Ambient are the capabilities of the first process; nil if they are not known.
@@ -80,8 +85,8 @@ const (
 	typeSandbox = "sandbox"
 )
 
-// kubernetes is the namespace of containerd in which the CRI plugin makes its containers.
-const kubernetes = "k8s.io"
+// kubernetesNamespace is the namespace of containerd in which the CRI plugin makes its containers.
+const kubernetesNamespace = "k8s.io"
 
 // Parse reads the OCI specification of a container that an engine reports.
 func Parse(engine, namespace, id string, config []byte) (Bundle, error) {
@@ -178,17 +183,19 @@ func (b *Bundle) readAnnotations() {
 		_, typed := a[crioPrefix+"ContainerType"]
 		b.Sandbox = b.Pod != "" && !typed && b.pauses
 	case CRIO:
-		b.Name = cmp.Or(a["io.kubernetes.container.name"], b.Name)
 		b.Image = cmp.Or(a[crioPrefix+"ImageName"], b.Image)
 		b.Pod = a[crioPrefix+"SandboxID"]
 		b.Sandbox = a[crioPrefix+"ContainerType"] == typeSandbox && b.Pod == b.ID
+		b.setPod(kubernetes.FromLabels(a), a[kubernetes.ContainerLabel])
 		b.Created = parseTime(a[crioPrefix+"Created"])
 	case Containerd:
 		b.Name, b.Image = a[nerdctlPrefix+"name"], a[nerdctlPrefix+"image-name"]
-		if !b.Nerdctl() && b.Namespace == kubernetes {
-			b.Name, b.Image = cmp.Or(a[criPrefix+"container-name"], b.Name), cmp.Or(a[criPrefix+"image-name"], b.Image)
+		if !b.Nerdctl() && b.Namespace == kubernetesNamespace {
+			b.Image = cmp.Or(a[criPrefix+"image-name"], b.Image)
 			b.Pod = a[criPrefix+"sandbox-id"]
 			b.Sandbox = a[criPrefix+"container-type"] == typeSandbox && b.Pod == b.ID
+			pod := kubernetes.Pod{Namespace: a[criPrefix+"sandbox-namespace"], Name: a[criPrefix+"sandbox-name"], UID: a[criPrefix+"sandbox-uid"]}
+			b.setPod(pod, a[criPrefix+"container-name"])
 		}
 	}
 }
@@ -197,6 +204,15 @@ func (b *Bundle) readAnnotations() {
 func (b *Bundle) Nerdctl() bool {
 	_, made := b.Annotations[nerdctlPrefix+"namespace"]
 	return made && b.Engine == Containerd
+}
+
+// setPod sets the pod of a container of Kubernetes, and the name. container is its name in the pod.
+func (b *Bundle) setPod(pod kubernetes.Pod, container string) {
+	b.Kubernetes = pod
+	if b.Sandbox {
+		container = "" // CRI-O calls all sandboxes POD
+	}
+	b.Name, b.Labels = cmp.Or(pod.ContainerName(container), b.Name), pod.Labels(nil, container)
 }
 
 // isPause reports whether a command is that of the sandbox of a pod.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/kubernetes"
 	"github.com/capmon/capmon/internal/testutil"
 )
 
@@ -36,7 +37,7 @@ func configOf(cgroupsPath, annotations string) string {
 
 func parsed(t *testing.T, engine, config string) Bundle {
 	t.Helper()
-	return parsedIn(t, Bundle{Engine: engine, Namespace: kubernetes}, config)
+	return parsedIn(t, Bundle{Engine: engine, Namespace: kubernetesNamespace}, config)
 }
 
 // parsedIn is parsed for a bundle with fields from its caller.
@@ -374,4 +375,31 @@ func FuzzConmonArguments(f *testing.F) {
 			t.Fatalf("%q: %+v", arguments, found)
 		}
 	})
+}
+
+func TestPodsOfKubernetes(t *testing.T) {
+	cri := func(kind, pod string) string {
+		return `"io.kubernetes.cri.container-type": "` + kind + `", "io.kubernetes.cri.sandbox-id": "` + pod + `",
+			"io.kubernetes.cri.sandbox-namespace": "pay", "io.kubernetes.cri.sandbox-name": "web-1", "io.kubernetes.cri.sandbox-uid": "7"`
+	}
+	crio := func(kind, pod, name string) string {
+		return `"io.kubernetes.cri-o.ContainerType": "` + kind + `", "io.kubernetes.cri-o.SandboxID": "` + pod + `", "io.kubernetes.container.name": "` + name + `",
+			"io.kubernetes.pod.namespace": "pay", "io.kubernetes.pod.name": "web-1", "io.kubernetes.pod.uid": "7"`
+	}
+	for _, test := range []struct{ name, engine, annotations, want, container string }{
+		{"containerd", Containerd, cri("container", other) + `, "io.kubernetes.cri.container-name": "main"`, "pay/web-1/main", "main"},
+		{"containerd, sandbox", Containerd, cri("sandbox", one), "pay/web-1", ""},
+		{"CRI-O", CRIO, crio("container", other, "main"), "pay/web-1/main", "main"},
+		{"CRI-O, sandbox", CRIO, crio("sandbox", one, "POD"), "pay/web-1", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := parsed(t, test.engine, configOf("/kubepods/pod7/"+one, test.annotations))
+			if want := (kubernetes.Pod{Namespace: "pay", Name: "web-1", UID: "7"}); b.Name != test.want || b.Kubernetes != want {
+				t.Errorf("%q, %+v", b.Name, b.Kubernetes)
+			}
+			if got := b.Labels[kubernetes.ContainerLabel]; got != test.container || b.Labels[kubernetes.NamespaceLabel] != "pay" {
+				t.Errorf("labels %v", b.Labels)
+			}
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/bundle"
+	"github.com/capmon/capmon/internal/kubernetes"
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
@@ -54,12 +55,15 @@ type Info struct {
 
 	// Engine is the engine that made the container: podman, containerd, …. It is empty for Docker.
 	Engine string
-	// BundleOnly: no engine has reported the container. What is known comes from its OCI bundle: Labels are not known.
+	// BundleOnly: no engine has reported the container. What is known comes from its OCI bundle. Only the Labels that
+	// the kubelet gives are known.
 	BundleOnly bool
 	// Pod is the ID of the pod that the container is part of. Sandbox: the container only holds the namespaces of the
 	// pod, and runs no workload (infra container, pause).
 	Pod     string
 	Sandbox bool
+	// Kubernetes identifies the pod of a container of Kubernetes.
+	Kubernetes kubernetes.Pod
 	// Cgroup is the path of the container's cgroup, if the engine reports it: the name of the cgroup may not have the
 	// ID.
 	Cgroup string
@@ -93,12 +97,18 @@ func (i Info) WithBundle(known Info) Info {
 	if i.Seccomp == nil {
 		i.Seccomp = known.Seccomp
 	}
+	if i.Kubernetes == (kubernetes.Pod{}) {
+		i.Kubernetes = known.Kubernetes
+	}
 	return i
 }
 
 // SetBundle sets the settings that the OCI bundle of a container has.
 func (i *Info) SetBundle(b bundle.Bundle) {
 	i.User, i.Privileged, i.Granted, i.Pod, i.Sandbox = b.User, b.Privileged, b.Bounding, b.Pod, b.Sandbox
+	if b.Kubernetes.Name != "" { // the image can have such labels
+		i.Name, i.Kubernetes, i.Labels = b.Name, b.Kubernetes, joined(i.Labels, b.Labels)
+	}
 	if !b.Seccomp && !b.Privileged { // a privileged container would have a filter without --privileged
 		i.Seccomp = seccomp.None()
 	}

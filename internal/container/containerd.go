@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -25,9 +24,7 @@ import (
 	"github.com/containerd/containerd/api/types/task"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -35,6 +32,7 @@ import (
 	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/kubernetes"
 )
 
 const (
@@ -42,8 +40,6 @@ const (
 	dockerNamespace = "moby"
 	// ctr and nerdctl use defaultNamespace by default. The kubelet uses kubernetesNamespace.
 	defaultNamespace, kubernetesNamespace = "default", "k8s.io"
-	// maxContainerdMessage is the maximum size of one answer of containerd. A container has about 20 kB.
-	maxContainerdMessage = 16 << 20
 	// containerdTimeout is the time limit of one request, apart from lists and events.
 	containerdTimeout = 5 * time.Second
 	// largeSpec is the size of a large OCI specification. Ordinary ones have 10 kB. A list leaves out what larger ones
@@ -53,15 +49,12 @@ const (
 	maxKnownImages = 4096
 )
 
-// containerdBackoff are the delays before the next connection to a containerd that could not be reached. A containerd
-// that answers again must not wait.
-var containerdBackoff = backoff.Config{BaseDelay: memberRetry / 2, Multiplier: 1.5, MaxDelay: memberRetry}
-
 // Containerd is a containerd with the containers of all its namespaces. It implements [Engine].
 type Containerd struct {
 	address    string // path of the socket
 	connection *grpc.ClientConn
 	clock      kernel.Clock
+	cri        *criPlugin
 	// skipDocker reports whether to leave out the containers of Docker, because Docker itself reports more about them.
 	// nil means no.
 	skipDocker func() bool
@@ -82,45 +75,58 @@ type imageData struct {
 
 // ContainerdOptions configures [ChooseContainerd].
 type ContainerdOptions struct {
-	// Address is the path of the socket. "" means CONTAINERD_ADDRESS, or otherwise the first well-known socket that
-	// exists.
+	// Address is the path of the socket. "" means the first one that [FindContainerd] finds.
 	Address string
 	// WithoutDocker leaves out the containers of Docker. [NewEngines] leaves them out if Docker answers.
 	WithoutDocker bool
+	// Caution receives the error when the CRI plugin stops answering. It may be nil.
+	Caution func(error)
 }
 
-// containerdSockets are the well-known paths of containerd's socket: of most distributions, of k3s and RKE2, and of
-// MicroK8s.
+// containerdSockets are the well-known paths of containerd's socket: of most distributions, of k3s and RKE2, of k0s,
+// and of MicroK8s.
 var containerdSockets = []string{
 	"/run/containerd/containerd.sock",
 	"/run/k3s/containerd/containerd.sock",
+	"/run/k0s/containerd.sock",
 	"/var/snap/microk8s/common/run/containerd.sock",
 }
 
 // ErrNoContainerd means that there is no socket of a containerd.
 var ErrNoContainerd = errors.New("no containerd: CONTAINERD_ADDRESS is not set, and no well-known socket exists")
 
-// ContainerdAddress returns the path of containerd's socket: CONTAINERD_ADDRESS, or otherwise the first well-known
-// socket that exists. It returns "" if there is none.
-func ContainerdAddress() string {
+// containerdAddresses returns the paths of the sockets of containerd: CONTAINERD_ADDRESS, or otherwise the well-known
+// sockets that exist.
+func containerdAddresses() []string {
 	if address := os.Getenv("CONTAINERD_ADDRESS"); address != "" {
-		return strings.TrimPrefix(address, "unix://")
+		return []string{strings.TrimPrefix(address, "unix://")}
 	}
-	for _, path := range containerdSockets {
-		if info, err := os.Stat(path); err == nil && info.Mode().Type() == os.ModeSocket {
-			return path
+	return existing(containerdSockets)
+}
+
+// FindContainerd returns the containerds on this host. Docker and Kubernetes may each have one of its own. They need
+// not answer.
+func FindContainerd(options ContainerdOptions) (found []*Containerd, err error) {
+	for _, options.Address = range containerdAddresses() {
+		containerd, err := ChooseContainerd(options)
+		if err != nil {
+			return nil, err
 		}
+		found = append(found, containerd)
 	}
-	return ""
+	return found, nil
 }
 
 // ChooseContainerd returns the containerd at an address. It need not answer. The error is [ErrNoContainerd] if there is
 // no address.
 func ChooseContainerd(options ContainerdOptions) (*Containerd, error) {
-	c := &Containerd{address: cmp.Or(options.Address, ContainerdAddress()), images: make(map[string]imageData)}
-	if c.address == "" {
+	if addresses := containerdAddresses(); options.Address == "" && len(addresses) > 0 {
+		options.Address = addresses[0]
+	}
+	if options.Address == "" {
 		return nil, ErrNoContainerd
 	}
+	c := &Containerd{address: options.Address, images: make(map[string]imageData)}
 	if options.WithoutDocker {
 		c.skipDocker = func() bool { return true }
 	}
@@ -128,34 +134,21 @@ func ChooseContainerd(options ContainerdOptions) (*Containerd, error) {
 	if c.clock, err = kernel.NewClock(); err != nil {
 		return nil, err
 	}
-	c.connection, err = grpc.NewClient("passthrough:///containerd",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxContainerdMessage)),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: containerdBackoff, MinConnectTimeout: containerdTimeout}),
-		grpc.WithContextDialer(c.dial))
-	if err != nil {
+	if c.connection, err = dialGRPC(c.address); err != nil {
 		return nil, fmt.Errorf("creating a client for containerd at %s: %w", c.address, err)
 	}
+	cri, err := newCRI(c.address, c.connection)
+	if err != nil {
+		return nil, errors.Join(err, c.connection.Close())
+	}
+	c.cri = &criPlugin{CRI: cri, caution: options.Caution, infos: make(map[string]Info)}
 	return c, nil
 }
 
 // Alive implements [Member].
 func (c *Containerd) Alive(ctx context.Context) error {
 	_, err := c.namespaces(ctx)
-	if status.Code(err) != codes.Unavailable {
-		return err
-	}
-	connection, dialErr := c.dial(ctx, "")
-	if dialErr != nil { // it has a cause, unlike the error of gRPC
-		return dialErr
-	}
-	return errors.Join(err, connection.Close())
-}
-
-// dial connects to the socket.
-func (c *Containerd) dial(ctx context.Context, _ string) (net.Conn, error) {
-	var dialer net.Dialer
-	return dialer.DialContext(ctx, "unix", c.address)
+	return causeOf(ctx, c.address, err)
 }
 
 // Name implements [Engine].
@@ -184,14 +177,8 @@ func (c *Containerd) Version(ctx context.Context) (Version, error) {
 
 // failed describes an error of a request.
 func (c *Containerd) failed(request string, err error) error {
-	return fmt.Errorf("%s from containerd at %s: %w", request, c.address, &containerdError{err})
+	return fmt.Errorf("%s from containerd at %s: %w", request, c.address, &grpcError{err})
 }
-
-// containerdError is an error of gRPC without the words of gRPC.
-type containerdError struct{ err error }
-
-func (e *containerdError) Error() string { return status.Convert(e.err).Message() }
-func (e *containerdError) Unwrap() error { return e.err }
 
 // PIDs implements [Engine]. It reads from the socket which process listens.
 func (c *Containerd) PIDs() map[string]int {
@@ -282,12 +269,15 @@ func (c *Containerd) listNamespace(ctx context.Context, namespace string, all bo
 		}
 	}
 	err = c.visitContainers(ctx, visit)
-	if status.Code(err) == codes.ResourceExhausted { // a container is larger than maxContainerdMessage, and hides others
+	if status.Code(err) == codes.ResourceExhausted { // a container is larger than maxGRPCMessage, and hides others
 		c.visitEach(ctx, slices.Sorted(maps.Keys(processes)), visit)
 		err = nil
 	}
 	if err != nil {
 		return nil, c.failed("listing the containers", err)
+	}
+	if slices.ContainsFunc(infos, func(info Info) bool { return mayBeOfCRI(namespace, info.Labels) }) {
+		c.cri.describeAll(ctx, infos)
 	}
 	return infos, nil
 }
@@ -333,7 +323,7 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 	if spec := one.GetSpec().GetValue(); len(spec) <= largeSpec {
 		b, _ = bundle.ParseAnnotations(info.Engine, namespace, info.ID, spec) // an inspection reports the error
 	}
-	info.Name, info.Sandbox = nameOf(namespace, one, b), b.Sandbox
+	info.Name, info.Sandbox, info.Kubernetes, info.Labels = nameOf(namespace, one, b), b.Sandbox, b.Kubernetes, joined(info.Labels, b.Labels)
 	if created := one.GetCreatedAt(); created != nil {
 		info.CreatedAt = created.AsTime()
 	}
@@ -353,7 +343,7 @@ func nameOf(namespace string, one *containers.Container, b bundle.Bundle) string
 	case b.Nerdctl():
 		name = cmp.Or(labels["nerdctl/name"], name)
 	case b.Pod != "" && !b.Sandbox: // old versions of the CRI plugin have no annotation with the name
-		name = cmp.Or(name, labels["io.kubernetes.container.name"])
+		name = cmp.Or(name, labels[kubernetes.ContainerLabel])
 	}
 	if id := containerid.Qualified(namespace, one.GetID()); name == "" && containerid.IsQualified(id) {
 		name = one.GetID()
@@ -411,7 +401,7 @@ func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Inf
 		return Info{}, fmt.Errorf("%s: %w", name, ErrNotFound)
 	}
 	if status.Code(err) == codes.ResourceExhausted {
-		return Info{}, fmt.Errorf("%s: %w: the limit is %d bytes", name, ErrTooLarge, maxContainerdMessage)
+		return Info{}, fmt.Errorf("%s: %w: the limit is %d bytes", name, ErrTooLarge, maxGRPCMessage)
 	}
 	if err != nil {
 		return Info{}, c.failed("requesting container "+strconv.Quote(name), err)
@@ -424,12 +414,15 @@ func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Inf
 	}
 	if process := got.GetProcess(); err == nil && process != nil {
 		info.setTask(process)
-		info.StartedAt = c.startOf(info.Pid)
+		info.StartedAt = startOf(c.clock, info.Pid)
 	}
 	if err := c.addSpec(&info, namespace, one.GetSpec().GetValue()); err != nil {
 		return Info{}, err
 	}
 	c.addImage(ctx, &info, one)
+	if mayBeOfCRI(namespace, one.GetLabels()) {
+		info = c.cri.describe(ctx, info)
+	}
 	info.Inspected = true
 	return info, nil
 }
@@ -503,9 +496,8 @@ func (c *Containerd) layersOf(ctx context.Context, one *containers.Container) []
 	return nil
 }
 
-// startOf returns when a process started, which containerd does not report. It returns the zero time if the process
-// has ended.
-func (c *Containerd) startOf(pid int) time.Time {
+// startOf returns when a process started. It returns the zero time if the process has ended.
+func startOf(clock kernel.Clock, pid int) time.Time {
 	if pid <= 0 {
 		return time.Time{}
 	}
@@ -513,5 +505,5 @@ func (c *Containerd) startOf(pid int) time.Time {
 	if err != nil {
 		return time.Time{}
 	}
-	return c.clock.Time(ns)
+	return clock.Time(ns)
 }

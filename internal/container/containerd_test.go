@@ -159,7 +159,7 @@ func TestLabelsOfImagesNameNoContainers(t *testing.T) {
 
 // A user of Kubernetes can give a container so much environment that its description exceeds the limit for messages.
 func TestOneLargeContainerHidesNoOthers(t *testing.T) {
-	large := &anypb.Any{Value: make([]byte, maxContainerdMessage)}
+	large := &anypb.Any{Value: make([]byte, maxGRPCMessage)}
 	for i := range large.Value {
 		large.Value[i] = ' '
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path"
 	"slices"
+
+	"github.com/capmon/capmon/internal/kubernetes"
 )
 
 // Redacted replaces the value of a label that must not be stored or shown.
@@ -14,7 +16,7 @@ const Redacted = "…"
 var identifying = []string{
 	"com.docker.compose.project", "com.docker.compose.service", "com.docker.compose.oneoff",
 	"com.docker.stack.namespace", "com.docker.swarm.service.name",
-	"io.kubernetes.container.name", "io.kubernetes.pod.name", "io.kubernetes.pod.namespace",
+	kubernetes.ContainerLabel, kubernetes.PodLabel, kubernetes.NamespaceLabel, kubernetes.UIDLabel,
 }
 
 // KeptLabels are patterns (path.Match) of the labels whose values may be stored and shown, in addition to those that

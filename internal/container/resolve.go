@@ -41,8 +41,9 @@ const nearestShown = 3
 
 // Resolve returns the running containers with these names. A name is an ID, a name, or an unambiguous prefix of an ID,
 // in this order of precedence, as for docker (Daemon.GetContainer, daemon/container.go). Containers of several engines
-// may have the same name; a name then means the one that runs. Each container is returned once, even if several names
-// refer to it. The error is an [*UnknownError] if there is no such container or if it does not run.
+// may have the same name; a name then means the one that runs. The name of a pod of Kubernetes means all its running
+// containers. Each container is returned once, even if several names refer to it. The error is an [*UnknownError] if
+// there is no such container or if it does not run.
 func Resolve(ctx context.Context, engine Engine, names []string) ([]Info, error) {
 	all, err := engine.List(ctx, true)
 	if err != nil {
@@ -54,11 +55,30 @@ func Resolve(ctx context.Context, engine Engine, names []string) ([]Info, error)
 		if err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(found, func(other Info) bool { return other.ID == info.ID }) {
-			found = append(found, info)
+		for _, one := range membersOf(all, info, name) {
+			if !slices.ContainsFunc(found, func(other Info) bool { return other.ID == one.ID }) {
+				found = append(found, one)
+			}
 		}
 	}
 	return found, nil
+}
+
+// membersOf returns the running containers of a pod of Kubernetes, if a name is that of the pod. Otherwise it returns
+// the container that has the name.
+func membersOf(all []Info, named Info, name string) []Info {
+	var members []Info
+	if named.Sandbox && named.Kubernetes.Name != "" && named.Name == name {
+		for _, info := range all {
+			if info.Pod == named.Pod && info.Running && !info.Sandbox {
+				members = append(members, info)
+			}
+		}
+	}
+	if len(members) == 0 {
+		return []Info{named}
+	}
+	return members
 }
 
 func resolve(all []Info, name string) (Info, error) {

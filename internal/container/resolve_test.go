@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/capmon/capmon/internal/kubernetes"
 )
 
 // listed is an engine that only implements List.
@@ -30,6 +32,11 @@ func TestResolve(t *testing.T) {
 		{ID: id("ff99"), Name: "once", Running: true, Engine: Podman},
 		{ID: id("bb00"), Name: "stopped-pod", Engine: Podman},
 		{ID: "default/db", Name: "ctr-db", Running: true, Engine: "containerd"},
+		{ID: id("0a"), Name: "pay/web-1", Running: true, Pod: "p1", Sandbox: true, Kubernetes: kubernetes.Pod{Name: "web-1"}},
+		{ID: id("0b"), Name: "pay/web-1/main", Running: true, Pod: "p1"},
+		{ID: id("0c"), Name: "pay/web-1/side", Running: true, Pod: "p1"},
+		{ID: id("0d"), Name: "pay/web-1/init", Pod: "p1"},
+		{ID: id("0e"), Name: "pay/web-2/main", Running: true, Pod: "p2"},
 	}}
 	for _, test := range []struct {
 		name  string
@@ -50,6 +57,9 @@ func TestResolve(t *testing.T) {
 		{name: "one of the same name, by ID", args: []string{"ff7"}, want: []string{"both"}},
 		{name: "the same name, but one runs", args: []string{"once"}, want: []string{"once"}},
 		{name: "ID of containerd", args: []string{"default/db"}, want: []string{"ctr-db"}},
+		{name: "a pod", args: []string{"pay/web-1", "pay/web-1/side"}, want: []string{"pay/web-1/main", "pay/web-1/side"}},
+		{name: "the sandbox of a pod, by ID", args: []string{"0a"}, want: []string{"pay/web-1"}},
+		{name: "a container of a pod", args: []string{"pay/web-1/main"}, want: []string{"pay/web-1/main"}},
 		{name: "stopped", args: []string{"old"}, error: `"old" is not running`},
 		{name: "stopped, of Podman", args: []string{"stopped-pod"}, error: "capmon profile --all-containers -- podman start -a stopped-pod"},
 		{name: "stopped, by ID", args: []string{"dd"}, error: `"dd" is not running`},

@@ -1,16 +1,21 @@
 package container
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/docker/docker/client"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // The sockets of Podman's services: root's, and that of each user, below the directory of the user.
@@ -79,6 +84,71 @@ func socketsOfOthers() map[string]error {
 		reason := fmt.Errorf("a file system did not answer within %v; capmon does not know which other users have a Podman", otherUsersTime)
 		return map[string]error{userDirectories: reason}
 	}
+}
+
+// existing returns the paths at which a socket exists.
+func existing(paths []string) (sockets []string) {
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil && info.Mode().Type() == os.ModeSocket && !isOneOf(path, sockets) {
+			sockets = append(sockets, path)
+		}
+	}
+	return sockets
+}
+
+// criSockets are the well-known paths of the sockets of runtimes of Kubernetes that are not containerd.
+var criSockets = []string{"/run/crio/crio.sock", "/var/run/crio/crio.sock"}
+
+// FindCRI returns the runtimes of Kubernetes on this host: the one at CONTAINER_RUNTIME_ENDPOINT, or otherwise those at
+// the well-known sockets. It leaves out the runtimes of containerds that capmon asks already, and containerds without
+// the CRI plugin. skipped has the reason for each other socket that is not used. The runtimes need not answer.
+func FindCRI(ctx context.Context, known []*Containerd) (found []*CRI, skipped map[string]error, err error) {
+	skipped = make(map[string]error)
+	sockets := existing(slices.Concat(containerdSockets, criSockets))
+	if endpoint := os.Getenv("CONTAINER_RUNTIME_ENDPOINT"); endpoint != "" {
+		path, isSocket := strings.CutPrefix(endpoint, "unix://")
+		if !isSocket && !filepath.IsAbs(path) {
+			skipped[endpoint] = errors.New("capmon supports only unix sockets in CONTAINER_RUNTIME_ENDPOINT")
+			return nil, skipped, nil
+		}
+		sockets = []string{path}
+	}
+	var asked []string
+	for _, containerd := range known {
+		asked = append(asked, containerd.address)
+	}
+	for _, socket := range sockets {
+		if isOneOf(socket, asked) {
+			continue
+		}
+		runtime, err := ConnectCRI(socket)
+		if err != nil {
+			return nil, nil, err
+		}
+		found = append(found, runtime)
+	}
+	return withoutUnimplemented(ctx, found), skipped, nil
+}
+
+// withoutUnimplemented leaves out the sockets at which another service answers. It asks all at the same time.
+func withoutUnimplemented(ctx context.Context, found []*CRI) []*CRI {
+	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
+	defer cancel()
+	missing := make([]bool, len(found))
+	var asking sync.WaitGroup
+	for i, runtime := range found {
+		asking.Go(func() { missing[i] = status.Code(runtime.Alive(ctx)) == codes.Unimplemented })
+	}
+	asking.Wait()
+	var implemented []*CRI
+	for i, runtime := range found {
+		if missing[i] {
+			_ = runtime.Close()
+			continue
+		}
+		implemented = append(implemented, runtime)
+	}
+	return implemented
 }
 
 // SameSocket reports whether two engines are at the same socket.

@@ -50,7 +50,7 @@ func Examine(ctx context.Context, options Options) []Finding {
 		symbols(),
 		[]Finding{pointers(), lockdown(), unprivileged(), perfEvents(tried), bpffs(), cgroups(), pidNamespace()},
 		hooks(tried, err),
-		docker(ctx),
+		engines(ctx),
 	)
 }
 

@@ -204,15 +204,15 @@ func (o *Observer) addBundle(cgroup uint64, b bundle.Bundle, pid int) {
 	if b.Engine == bundle.Docker || b.Bounding == nil {
 		return
 	}
-	id, info := b.ID, infoOf(b, pid)
+	id := b.ID
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer o.fromEngine.notify()
 	o.bundleData.read[cgroup] = id
-	if known := o.fromEngine.infos[id]; known.Inspected && !known.BundleOnly { // by the engine, which knows more
+	known := o.fromEngine.infos[id]
+	info := infoOf(b, pid, known.Labels)      // from an event of the engine
+	if known.Inspected && !known.BundleOnly { // by the engine, which knows more
 		info = known.WithBundle(info)
-	} else {
-		info.Labels = known.Labels // from an event of the engine
 	}
 	o.fromEngine.infos[id] = info
 	o.recordIfNew(info)
@@ -269,10 +269,10 @@ func (o *Observer) findBundle(where, id string, early *bundle.Found, pids []int)
 	return bundle.Bundle{}, 0, fmt.Errorf("cgroup %s: %w", where, err)
 }
 
-// infoOf returns what a bundle reports about a container.
-func infoOf(b bundle.Bundle, pid int) container.Info {
+// infoOf returns what a bundle reports about a container with these labels.
+func infoOf(b bundle.Bundle, pid int, labels map[string]string) container.Info {
 	info := container.Info{
-		ID: b.ID, Name: b.Name, Image: b.Image, ImageID: b.ImageID, Engine: b.Engine, BundleOnly: true, Layers: b.Layers,
+		ID: b.ID, Name: b.Name, Image: b.Image, ImageID: b.ImageID, Engine: b.Engine, BundleOnly: true, Layers: b.Layers, Labels: labels,
 		Running: pid != 0, Pid: pid, CreatedAt: b.Created, Inspected: true,
 	}
 	info.SetBundle(b)

@@ -26,10 +26,13 @@ func (o *Observer) Identify(ctx context.Context, cgroup uint64, id string) (cont
 		info, known := o.fromEngine.infos[id]
 		failure, changed := o.fromEngine.failures[id], o.fromEngine.changed
 		_, inspecting := o.fromEngine.inspecting[id]
+		answered := o.fromEngine.answered
 		o.mu.Unlock()
 		gone := errors.Is(failure, container.ErrNotFound) // or another engine's
+		// An engine that answers may know more labels than the bundle.
+		suffices := known && (!info.BundleOnly || gone || inspected || !answered || ctx.Err() != nil)
 		switch {
-		case known && decided:
+		case suffices && decided:
 			return info, true
 		case o.engine == nil:
 			return o.unnamedContainer(cgroup, id), false
@@ -45,7 +48,7 @@ func (o *Observer) Identify(ctx context.Context, cgroup uint64, id string) (cont
 		}
 		select {
 		case <-ctx.Done():
-			if !decided {
+			if known || !decided {
 				continue // decide with what the engine has reported so far
 			}
 			return o.unnamedContainer(cgroup, id), false

@@ -143,11 +143,13 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 	return true
 }
 
-// mustInspect reports whether a container has to be inspected, and clears its mark.
+// mustInspect reports whether a container has to be inspected, and clears its mark. A bundle has fewer labels than an
+// engine.
 func (o *Observer) mustInspect(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	must := !o.fromEngine.infos[id].Inspected || o.owners.mustInspect[id]
+	info := o.fromEngine.infos[id]
+	must := !info.Inspected || info.BundleOnly && !errors.Is(o.fromEngine.failures[id], container.ErrNotFound) || o.owners.mustInspect[id]
 	delete(o.owners.mustInspect, id)
 	return must
 }

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ var matters = append(classify.Needs(), classify.Denied)
 func identity(c profile.Container) Block {
 	var facts facts
 	for _, fact := range [][2]string{
-		{"Name", c.Name}, {"ID", c.ID}, {"Unconfirmed cgroup", c.Unconfirmed}, {"Image", c.Image}, {"Image ID", c.ImageID}, {"Image digest", c.ImageDigest}, {"Engine", c.Engine}, {"Pod", c.Pod},
+		{"Name", c.Name}, {"ID", c.ID}, {"Unconfirmed cgroup", c.Unconfirmed}, {"Image", c.Image}, {"Image ID", c.ImageID}, {"Image digest", c.ImageDigest}, {"Engine", c.Engine}, {"Pod", cmp.Or(c.PodName, c.Pod)}, {"Owner", c.Owner},
 		{"Service", serviceOf(c)}, {"Namespace", namespaceOf(c)}, {"User", c.User}, {"Network", c.NetworkMode},
 	} {
 		facts.add(fact[0], name(fact[1]))

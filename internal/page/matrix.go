@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/kubernetes"
 	"github.com/capmon/capmon/internal/overview"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
@@ -207,14 +208,14 @@ func serviceOf(c profile.Container) string {
 	if service != "" && project != "" {
 		service = project + "/" + service
 	}
-	return cmp.Or(c.Service(), service, c.Labels["io.kubernetes.container.name"])
+	return cmp.Or(c.Service(), service, c.Labels[kubernetes.ContainerLabel])
 }
 
 // namespaceOf returns the namespace of Kubernetes, the stack of a swarm or the project of Compose that a container
 // belongs to.
 func namespaceOf(c profile.Container) string {
 	project, _ := c.ComposeService()
-	return cmp.Or(c.Labels["io.kubernetes.pod.namespace"], c.Labels["com.docker.stack.namespace"], project)
+	return cmp.Or(c.Namespace, c.Labels[kubernetes.NamespaceLabel], c.Labels["com.docker.stack.namespace"], project)
 }
 
 // figures returns the totals. Numbers that would be 0 and good news are left out.

@@ -139,6 +139,13 @@ type Container struct {
 	Pod string `json:"pod,omitempty"`
 	// Sandbox: the container only holds the namespaces of its pod, and runs no workload (infra container, pause).
 	Sandbox bool `json:"sandbox,omitempty"`
+	// Namespace, PodName and PodUID identify the pod of a container of Kubernetes.
+	Namespace string `json:"namespace,omitempty"`
+	PodName   string `json:"podName,omitempty"`
+	PodUID    string `json:"podUID,omitempty"`
+	// Owner is what made the pod, such as Deployment/web, or Node for a static pod. The creator of a pod can
+	// pretend another owner.
+	Owner string `json:"owner,omitempty"`
 }
 
 // swarmService is the label with the name of a swarm service.

@@ -265,6 +265,10 @@ func (r *Run) setEngineInfo(info container.Info, sources Sources) {
 		Engine:      info.Engine,
 		Pod:         info.Pod,
 		Sandbox:     info.Sandbox,
+		Namespace:   info.Kubernetes.Namespace,
+		PodName:     info.Kubernetes.Name,
+		PodUID:      info.Kubernetes.UID,
+		Owner:       info.Kubernetes.Owner,
 	}
 	r.Grants.Privileged = info.Privileged
 	if info.Inspected {

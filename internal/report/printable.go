@@ -26,7 +26,10 @@ func Printable(s profile.Summary) profile.Summary {
 }
 
 func makePrintable(s *profile.Summary) {
-	for _, text := range []*string{&s.Container.ID, &s.Container.Name, &s.Container.Image, &s.Container.Unconfirmed, &s.Container.Engine, &s.Container.Pod, &s.EngineError} {
+	c := &s.Container
+	for _, text := range []*string{
+		&c.ID, &c.Name, &c.Image, &c.Unconfirmed, &c.Engine, &c.Pod, &c.Namespace, &c.PodName, &c.PodUID, &c.Owner, &s.EngineError,
+	} {
 		*text = printable.Text(*text)
 	}
 	s.Incomplete, s.Unexamined, s.Readers = printables(s.Incomplete), printables(s.Unexamined), printables(s.Readers)

@@ -155,6 +155,9 @@ func heading(s profile.Summary, color bool) string {
 	if s.Container.Engine != "" {
 		parts = append(parts, s.Container.Engine)
 	}
+	if s.Container.Owner != "" {
+		parts = append(parts, "owner "+s.Container.Owner)
+	}
 	if s.Container.Sandbox {
 		parts = append(parts, "sandbox of a pod")
 	}

@@ -8,12 +8,10 @@ import (
 
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kubernetes"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/uses"
 )
-
-// namespaceLabel is the label with the Kubernetes namespace of a container.
-const namespaceLabel = "io.kubernetes.pod.namespace"
 
 // answer is whether a use meets a condition. perhaps means that a value is unknown.
 type answer int
@@ -121,7 +119,7 @@ func (c *Conditions) matchesContainer(of uses.ContainerRef) answer {
 	labelled := profile.Container{Labels: labels}
 	_, service := labelled.ComposeService()
 	if len(c.Services) > 0 && !oneMatches(c.Services, service) && !oneMatches(c.Services, labelled.Service()) ||
-		len(c.Namespaces) > 0 && !oneMatches(c.Namespaces, labels[namespaceLabel]) {
+		len(c.Namespaces) > 0 && !oneMatches(c.Namespaces, labels[kubernetes.NamespaceLabel]) {
 		return no
 	}
 	info := container.Info{ID: of.ID, Name: of.Name, Image: of.Image, Labels: labels}

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/kubernetes"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -122,7 +124,7 @@ func (c LabeledContainer) OneOff() string {
 
 // KubernetesName returns the container's name in its pod, "" if it is not in a pod.
 func (c LabeledContainer) KubernetesName() string {
-	return c.Container.Labels["io.kubernetes.container.name"]
+	return c.Container.Labels[kubernetes.ContainerLabel]
 }
 
 // Groups groups the containers by the names that nameOf returns, in the order of their first members. Replicas are one
@@ -168,10 +170,14 @@ func (c LabeledContainer) sameOrigin(other LabeledContainer) bool {
 	return c.origin() == other.origin()
 }
 
-// origin returns what replicas have in common: the project, the stack, the namespace and the image.
-func (c LabeledContainer) origin() [4]string {
+// origin returns what replicas have in common: the project, the stack, the namespace, the owner of the pod and the
+// image.
+func (c LabeledContainer) origin() [5]string {
 	labels := c.Container.Labels
-	return [4]string{labels["com.docker.compose.project"], labels["com.docker.stack.namespace"], labels["io.kubernetes.pod.namespace"], c.Container.Image}
+	return [5]string{
+		labels["com.docker.compose.project"], labels["com.docker.stack.namespace"],
+		cmp.Or(c.Container.Namespace, labels[kubernetes.NamespaceLabel]), c.Container.Owner, c.Container.Image,
+	}
 }
 
 // Names returns Docker's names of the capabilities in a set.

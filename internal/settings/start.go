@@ -71,6 +71,9 @@ func startsUnseen(groups []Group) error {
 // HowToRecordStart returns instructions for recording a start. The text contains nothing from labels, because an image
 // can set them, and no command that removes a container.
 func HowToRecordStart(s profile.Summary) string {
+	if s.Container.PodName != "" {
+		return "start a new pod while capmon serve or capmon profile records"
+	}
 	return "start a new container while capmon serve records, or run: capmon profile --save=FILE -- docker run … " +
 		shell.Quote(cmp.Or(s.Container.Image, "IMAGE"))
 }

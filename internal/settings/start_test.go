@@ -40,6 +40,14 @@ func TestHowToRecordStartIgnoresLabels(t *testing.T) {
 	}
 }
 
+// No docker run starts a container of a pod.
+func TestHowToRecordStartOfAPod(t *testing.T) {
+	err := RequireStarts(alreadyRunning(func(r *profile.Run) { r.Container.PodName = "web-1" }))
+	if err == nil || strings.Contains(err.Error(), "docker") || !strings.Contains(err.Error(), "start a new pod while") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A container without a list for another reason also needs a start.
 func TestStartsAreRequiredWithoutAList(t *testing.T) {
 	all := alreadyRunning(func(r *profile.Run) {

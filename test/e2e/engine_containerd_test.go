@@ -27,7 +27,7 @@ func newPrivateContainerd(t *testing.T) privateContainerd {
 	}
 	t.Cleanup(func() { mustExecute(t, "../../scripts/containerd.sh", "stop", directory) })
 	c := privateContainerd{t, strings.TrimSpace(mustExecute(t, "../../scripts/containerd.sh", "start", directory)), directory + "/containerd.sock"}
-	c.must("-n", "default", "image", "import", imageArchive(c.t))
+	c.must("-n", "default", "image", "import", imageArchive(c.t, "bb"))
 	return c
 }
 
@@ -128,7 +128,7 @@ func TestContainerd(t *testing.T) {
 func TestNamespacesOfContainerd(t *testing.T) {
 	t.Parallel()
 	c := newPrivateContainerd(t)
-	c.must("-n", "ctn", "image", "import", imageArchive(c.t))
+	c.must("-n", "ctn", "image", "import", imageArchive(c.t, "bb"))
 	observation := c.watch("--container=ctn-web", "--container=ctn/ctn-web")
 	c.run("ctn-web", nil, sh("touch /tmp/x && chown 5 /tmp/x")...)
 	c.must("-n", "ctn", "run", "--rm", containerdImage, "ctn-web", "chroot", "/", "true")

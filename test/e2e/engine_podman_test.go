@@ -25,7 +25,7 @@ func newPrivatePodman(t *testing.T) privatePodman {
 	}
 	t.Cleanup(func() { mustExecute(t, "../../scripts/podman.sh", "remove", directory) })
 	p := privatePodman{t, strings.TrimSpace(mustExecute(t, "../../scripts/podman.sh", "make", directory))}
-	p.must("load", "-i", imageArchive(t))
+	p.must("load", "-i", imageArchive(t, "bb"))
 	return p
 }
 

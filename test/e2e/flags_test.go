@@ -92,7 +92,7 @@ func startPodman(t *testing.T) (podman func(args ...string) result) {
 			"--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime=runc",
 		}, args...)...)
 	}
-	if r := podman("load", "-i", imageArchive(t)); r.code != 0 {
+	if r := podman("load", "-i", imageArchive(t, "bb")); r.code != 0 {
 		t.Fatal(r.stderr)
 	}
 	return podman

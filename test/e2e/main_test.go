@@ -136,6 +136,10 @@ type seen struct {
 	Unconfirmed     string
 	Engine, Pod     string
 	Sandbox         bool
+	PodName, PodUID string
+	Namespace       string
+	Owner           string
+	NetworkMode     string
 	Grants          struct{ Engine, Kernel []string }
 	Service         string
 	Complete        bool
@@ -242,11 +246,11 @@ func watchAt(t *testing.T, host string, args ...string) *observation {
 	}, append([]string{binary, "profile", "-o", "json"}, args...)...)
 }
 
-// imageArchive returns an archive of the image bb.
-func imageArchive(t *testing.T) string {
+// imageArchive returns an archive of an image.
+func imageArchive(t *testing.T, image string) string {
 	t.Helper()
-	archive := filepath.Join(t.TempDir(), "bb.tar")
-	mustExecute(t, "docker", "save", "-o", archive, "bb")
+	archive := filepath.Join(t.TempDir(), "image.tar")
+	mustExecute(t, "docker", "save", "-o", archive, image)
 	return archive
 }
 

@@ -251,7 +251,7 @@ type CapmonConfig struct {
 	Preemptible       uint32
 	CpuExclusive      uint32
 	HasRdonlyCast     uint32
-	Pad               uint32
+	FollowDescendants uint32
 	Capacity          [8]uint32
 }
 
@@ -285,6 +285,8 @@ type CapmonContainer struct {
 	Delegated            uint64
 	Folded               uint32
 	Pidns                uint32
+	NoRuntime            uint32
+	Moved                uint32
 }
 
 type CapmonContainerSlotKey struct {

@@ -6,6 +6,7 @@
 #ifndef CAPMON_CGROUP_H
 #define CAPMON_CGROUP_H
 
+#include "task_state.h"
 #include "untrusted_read.h"
 
 #define CONTAINER_ID_LEN 64
@@ -376,8 +377,8 @@ struct {
 	__type(value, struct last_cgroup);
 } last_cgroup SEC(".maps");
 
-/* The kernfs id of the task's container, 0 outside containers. */
-static __always_inline __u64 container_of_task(struct task_struct *task)
+/* The kernfs id of the container to which a task's cgroup belongs, 0 outside containers. */
+static __always_inline __u64 container_of_cgroup(struct task_struct *task)
 {
 	struct cgroup *cgroup = cgroup_of(task);
 	if (!cgroup)
@@ -396,6 +397,14 @@ static __always_inline __u64 container_of_task(struct task_struct *task)
 	if (config.cpu_exclusive)
 		*last = (struct last_cgroup){ id, container };
 	return container;
+}
+
+/* The kernfs id of the container of the current task, 0 outside containers. */
+static __always_inline __u64 container_of_task(struct task_struct *task)
+{
+	__u64 id = container_of_cgroup(task);
+
+	return config.follow_descendants ? container_by_descent(id) : id;
 }
 
 /* The cgroup of a task other than the current one. Reads with helpers, so that the verifier has no

@@ -358,6 +358,9 @@ struct container {
 			 containers but got no slot; it counts how often that happened. 0: the entry
 			 is one container */
 	__u32 pidns; /* enum pidns */
+	__u32 no_runtime; /* 1: no container runtime prepares the workload. It begins with the first
+			     execve. All its descendants belong to it, in any cgroup */
+	__u32 moved; /* 1: a descendant has moved to another cgroup (only with no_runtime) */
 };
 
 /* Whether a container shares its pid namespace with other containers or the host. */
@@ -596,7 +599,7 @@ struct config {
 	__u32 cpu_exclusive; /* 1: while a program runs, no other task runs on its CPU. So no other
 				task can change the per-CPU data that the program uses */
 	__u32 has_rdonly_cast; /* 1: the kernel has bpf_rdonly_cast */
-	__u32 pad;
+	__u32 follow_descendants; /* 1: there are workloads without a runtime (no_runtime) */
 	__u32 capacity[SHARE_MAX]; /* entries of each share, by enum share */
 };
 

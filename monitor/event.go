@@ -233,7 +233,7 @@ func (m *Monitor) findEntry(cgroup uint64) (*bpf.CapmonContainer, error) {
 // (CgroupInfo.Folded), or if the cgroup was renamed. The entries of [Monitor.AddContainer] have the ID itself as name.
 func entryID(value *bpf.CapmonContainer) string {
 	name := cString(value.Name[:])
-	if containerid.IsQualified(name) {
+	if containerid.IsQualified(name) || value.NoRuntime != 0 {
 		return name
 	}
 	id, _ := containerid.FromCgroup(name)

@@ -38,6 +38,9 @@ type Options struct {
 	// NoStackCache walks the kernel's stack at every check instead of using cached call sites. Checks take more time,
 	// and the results are the same.
 	NoStackCache bool
+	// NoRuntime allows [Monitor.AddCommand] and [Monitor.AddUnit]. This costs one more map lookup at each check of the
+	// host.
+	NoRuntime bool
 }
 
 // Monitor is a recording, from [Start] to [Monitor.Close]. Its methods are safe for concurrent use. The zero value is
@@ -66,7 +69,8 @@ type Monitor struct {
 	collectionDue chan struct{}
 	unread        atomic.Pointer[kernel.UnreadError] // see UnreadCgroups
 
-	assigned sync.Map // the cgroups of the containers that AddContainer has added, from uint64 to struct{}
+	assigned  sync.Map // the cgroups of the containers that AddContainer has added, from uint64 to struct{}
+	noRuntime sync.Map // the cgroups of the workloads that AddCommand and AddUnit have added, from uint64 to struct{}
 
 	adding  sync.Mutex // locked before mu, while AddContainer adds a container
 	reading sync.Mutex // locked before mu, while all maps are read or entries are removed
@@ -293,6 +297,9 @@ func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConf
 	settings.TaskPrctlSite++
 	if options.Outcomes {
 		settings.Outcomes = 1
+	}
+	if options.NoRuntime {
+		settings.FollowDescendants = 1
 	}
 	var text bool
 	settings.TextStart, settings.TextEnd, text = m.symbols.Text()

@@ -252,6 +252,9 @@ type CapmonConfig struct {
 	CpuExclusive      uint32
 	HasRdonlyCast     uint32
 	FollowDescendants uint32
+	ExecutorInode     uint64
+	ExecutorDevice    uint32
+	Pad               uint32
 	Capacity          [8]uint32
 }
 
@@ -658,6 +661,13 @@ const (
 	CapmonUncheckedUseUNCHECKED_READ_OWN_SETS CapmonUncheckedUse = 4
 )
 
+type CapmonUnit struct {
+	_      structs.HostLayout
+	Parent uint64
+	Cgroup [128]uint8
+	Id     [128]uint8
+}
+
 // LoadCapmon returns the embedded CollectionSpec for Capmon.
 func LoadCapmon() (*ebpf.CollectionSpec, error) {
 	reader := bytes.NewReader(_CapmonBytes)
@@ -748,6 +758,7 @@ type CapmonMapSpecs struct {
 	Grants         *ebpf.MapSpec `ebpf:"grants"`
 	LastCgroup     *ebpf.MapSpec `ebpf:"last_cgroup"`
 	PendingChecks  *ebpf.MapSpec `ebpf:"pending_checks"`
+	RecordedUnit   *ebpf.MapSpec `ebpf:"recorded_unit"`
 	SeccompCalls   *ebpf.MapSpec `ebpf:"seccomp_calls"`
 	Stacks         *ebpf.MapSpec `ebpf:"stacks"`
 	TaskDenials    *ebpf.MapSpec `ebpf:"task_denials"`
@@ -838,6 +849,7 @@ type CapmonMaps struct {
 	Grants         *ebpf.Map `ebpf:"grants"`
 	LastCgroup     *ebpf.Map `ebpf:"last_cgroup"`
 	PendingChecks  *ebpf.Map `ebpf:"pending_checks"`
+	RecordedUnit   *ebpf.Map `ebpf:"recorded_unit"`
 	SeccompCalls   *ebpf.Map `ebpf:"seccomp_calls"`
 	Stacks         *ebpf.Map `ebpf:"stacks"`
 	TaskDenials    *ebpf.Map `ebpf:"task_denials"`
@@ -869,6 +881,7 @@ func (m *CapmonMaps) Close() error {
 		m.Grants,
 		m.LastCgroup,
 		m.PendingChecks,
+		m.RecordedUnit,
 		m.SeccompCalls,
 		m.Stacks,
 		m.TaskDenials,

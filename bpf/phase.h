@@ -57,6 +57,23 @@ __noinline int has_container_root(__u64 container)
 	return root_dentry(task) != root_outside(task, container);
 }
 
+/* Whether the current task has executed the program that prepares the processes of units. */
+static __always_inline bool is_executor(struct task_struct *task)
+{
+	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
+
+	return config.executor_inode && BPF_CORE_READ(inode, i_ino) == config.executor_inode &&
+	       BPF_CORE_READ(inode, i_sb, s_dev) == config.executor_device;
+}
+
+/* Whether an execve of the current task, which has just succeeded, ends the runtime setup. */
+static __always_inline bool starts_workload(struct task_struct *task, __u64 container)
+{
+	if (has_no_runtime(container))
+		return !is_executor(task);
+	return has_container_root(container);
+}
+
 /*
  * The phase of the current task if its process is older than the recording. The task is workload if
  * its process has the container's root directory, or is older than a runtime setup can be. The same

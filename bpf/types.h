@@ -376,6 +376,13 @@ enum slot_limit {
 	SLOT_UNLIMITED = 0xffffffff,
 };
 
+/* The unit of systemd that capmon records. Each new cgroup at its place is a run of the unit. */
+struct unit {
+	__u64 parent; /* kernfs id of the cgroup above that of the unit; 0: no unit */
+	__u8 cgroup[CGROUP_NAME_LEN]; /* name of the unit's cgroup */
+	__u8 id[CGROUP_NAME_LEN]; /* the ID of the unit */
+};
+
 /* The key of a slot. Each container that a user other than root can have created needs one of the
  * limited number of slots to get its own entry in the containers map. */
 struct container_slot_key {
@@ -600,6 +607,11 @@ struct config {
 				task can change the per-CPU data that the program uses */
 	__u32 has_rdonly_cast; /* 1: the kernel has bpf_rdonly_cast */
 	__u32 follow_descendants; /* 1: there are workloads without a runtime (no_runtime) */
+	/* The program that prepares the processes of units (systemd-executor, since systemd 255). 0:
+	 * none. The device is in the kernel's encoding. */
+	__u64 executor_inode;
+	__u32 executor_device;
+	__u32 pad;
 	__u32 capacity[SHARE_MAX]; /* entries of each share, by enum share */
 };
 

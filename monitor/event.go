@@ -207,6 +207,9 @@ func (m *Monitor) lookUpID(cgroup uint64) (string, error) {
 	if err != nil || value == nil {
 		return "", err
 	}
+	if value.NoRuntime != 0 {
+		m.assigned.Store(cgroup, struct{}{}) // also a new cgroup of a unit
+	}
 	return entryID(value), nil
 }
 

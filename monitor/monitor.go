@@ -59,6 +59,7 @@ type Monitor struct {
 	cgroups       kernel.Cgroups
 	events        *ringbuf.Reader
 	outcomes      bool // as in Options
+	noRuntime     bool // as in Options
 	// memoryStart and memoryEnd are the address range of security_vm_enough_memory_mm.
 	memoryStart, memoryEnd uint64
 
@@ -69,8 +70,7 @@ type Monitor struct {
 	collectionDue chan struct{}
 	unread        atomic.Pointer[kernel.UnreadError] // see UnreadCgroups
 
-	assigned  sync.Map // the cgroups of the containers that AddContainer has added, from uint64 to struct{}
-	noRuntime sync.Map // the cgroups of the workloads that AddCommand and AddUnit have added, from uint64 to struct{}
+	assigned sync.Map // the cgroups of the containers that AddContainer has added, from uint64 to struct{}
 
 	adding  sync.Mutex // locked before mu, while AddContainer adds a container
 	reading sync.Mutex // locked before mu, while all maps are read or entries are removed
@@ -225,6 +225,7 @@ func prepare(options Options) (*Monitor, loadOptions, error) {
 	m := &Monitor{
 		arch:                syscalls.NativeArch(),
 		outcomes:            options.Outcomes,
+		noRuntime:           options.NoRuntime,
 		collectionDue:       make(chan struct{}, 1),
 		newEntries:          make(map[bpf.CapmonEventKind]uint32),
 		collected:           make(map[uint64]*endedContainer),
@@ -300,6 +301,7 @@ func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConf
 	}
 	if options.NoRuntime {
 		settings.FollowDescendants = 1
+		settings.ExecutorInode, settings.ExecutorDevice = executor()
 	}
 	var text bool
 	settings.TextStart, settings.TextEnd, text = m.symbols.Text()

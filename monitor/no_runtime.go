@@ -3,7 +3,9 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"path"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -25,19 +27,46 @@ func (m *Monitor) AddCommand(where, id string) (cgroup uint64, err error) {
 }
 
 // AddUnit is like [Monitor.AddCommand] for a unit of systemd that runs already. All processes in its cgroup belong to
-// the workload. The error wraps [os.ErrNotExist] if there are none.
+// the workload. If systemd starts the unit again, the programs record it from its start on, in the new cgroup with the
+// same path. A new cgroup has another id. The error wraps [os.ErrNotExist] if the unit does not run.
+//
+// A monitor records one unit. Further calls are for the same unit. They have an effect if the unit runs in a cgroup that
+// the programs did not recognize, because systemd has made the cgroup above it again. Then the start was not seen.
 func (m *Monitor) AddUnit(where, id string) (cgroup uint64, err error) {
-	cgroup, err = m.addWithoutRuntime(where, id, func(cgroup uint64) (bpf.CapmonContainer, error) {
+	if err := m.awaitUnit(where, id); err != nil {
+		return 0, err
+	}
+	return m.addWithoutRuntime(where, id, func(cgroup uint64) (bpf.CapmonContainer, error) {
 		first, err := m.runningProcesses(where)
 		if err != nil {
 			return bpf.CapmonContainer{}, err
 		}
 		return m.newEntry(cgroup, first), nil
 	})
+}
+
+// awaitUnit makes the programs recognize new cgroups of a unit.
+func (m *Monitor) awaitUnit(where, id string) error {
+	parent, err := m.cgroups.ID(path.Dir(where))
 	if err != nil {
-		return cgroup, err
+		return err
 	}
-	return cgroup, m.setWorkload(where, cgroup)
+	unit := bpf.CapmonUnit{Parent: parent}
+	name := path.Base(where)
+	if len(name) >= len(unit.Cgroup) || len(id) > maxAssignedID {
+		return fmt.Errorf("the name of the unit %.20q… is too long: it has %d bytes, and the limit is %d", name, len(name), maxAssignedID)
+	}
+	copy(unit.Cgroup[:], name)
+	copy(unit.Id[:], id)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return ErrClosed
+	}
+	if err := m.attached.maps.RecordedUnit.Put(uint32(0), &unit); err != nil {
+		return fmt.Errorf("storing the cgroup of the unit: %w", err)
+	}
+	return nil
 }
 
 // addWithoutRuntime adds a workload without a container runtime, with the entry that newEntry returns.
@@ -61,13 +90,15 @@ func (m *Monitor) addWithoutRuntime(where, id string, newEntry func(cgroup uint6
 		return 0, err
 	}
 	value.NoRuntime = 1
-	m.noRuntime.Store(cgroup, struct{}{})
 	if err := m.storeAdded(where, cgroup, id, value); err != nil {
 		return 0, err
 	}
 	known, err := m.isAdded(cgroup, id)
 	if err == nil && !known {
 		err = errors.New("the kernel's map of containers is full: raise --max-containers")
+	}
+	if err == nil && value.Existed != 0 {
+		err = m.setWorkload(where, cgroup)
 	}
 	return cgroup, err
 }
@@ -134,23 +165,24 @@ func withPidfd(pid int, use func(process int32) error) error {
 	return use(int32(process))
 }
 
-// Descendants returns the processes that descend from a workload that AddCommand or AddUnit has added, in any cgroup,
-// and that still run. It works after Stop, but then without the processes that have started since. After Close, it
-// returns none.
+// Descendants returns the processes that descend from the workload with a cgroup that AddCommand or AddUnit has added.
+// They may be in any cgroup. Processes that start after Stop are missing. Descendants returns none after Close.
 func (m *Monitor) Descendants(cgroup uint64) []int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
 		return nil
 	}
-	return m.descendants(cgroup)
+	return m.descendants()[cgroup]
 }
 
-func (m *Monitor) descendants(cgroup uint64) (pids []int) {
-	processes, err := os.ReadDir("/proc")
-	if err != nil {
+// descendants returns the processes of all workloads without a runtime, by cgroup.
+func (m *Monitor) descendants() map[uint64][]int {
+	if !m.noRuntime {
 		return nil
 	}
+	all := make(map[uint64][]int)
+	processes, _ := os.ReadDir("/proc")
 	for _, entry := range processes {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
@@ -158,9 +190,28 @@ func (m *Monitor) descendants(cgroup uint64) (pids []int) {
 		}
 		var state bpf.CapmonTaskState
 		err = withPidfd(pid, func(process int32) error { return m.attached.maps.TaskStates.Lookup(process, &state) })
-		if err == nil && state.Container == cgroup && state.Phase == uint32(bpf.CapmonPhasePHASE_WORKLOAD) {
-			pids = append(pids, pid)
+		if err == nil && state.Phase == uint32(bpf.CapmonPhasePHASE_WORKLOAD) {
+			all[state.Container] = append(all[state.Container], pid)
 		}
 	}
-	return pids
+	maps.DeleteFunc(all, func(cgroup uint64, _ []int) bool {
+		var value bpf.CapmonContainer
+		return m.attached.maps.Containers.Lookup(&cgroup, &value) != nil || value.NoRuntime == 0
+	})
+	return all
 }
+
+// executor returns the file with which systemd 255 and later prepare the processes of units, as the programs identify
+// it. The inode number is 0 if there is no such file.
+func executor() (inode uint64, device uint32) {
+	for _, name := range []string{"/usr/lib/systemd/systemd-executor", "/lib/systemd/systemd-executor"} {
+		var stat unix.Stat_t
+		if unix.Stat("/proc/1/root"+name, &stat) == nil {
+			return stat.Ino, unix.Major(stat.Dev)<<minorBits | unix.Minor(stat.Dev)
+		}
+	}
+	return 0, 0
+}
+
+// minorBits is the number of bits of a minor device number in the kernel (include/linux/kdev_t.h).
+const minorBits = 20

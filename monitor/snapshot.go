@@ -195,13 +195,9 @@ func (m *Monitor) permittedNow() (map[uint64]capability.Set, error) {
 		permitted[id] = unionOfPermitted(pids)
 		return nil
 	})
-	m.noRuntime.Range(func(key, _ any) bool {
-		cgroup := key.(uint64)
-		if pids := m.descendants(cgroup); len(pids) > 0 {
-			permitted[cgroup] = permitted[cgroup].Union(unionOfPermitted(pids))
-		}
-		return true
-	})
+	for cgroup, pids := range m.descendants() {
+		permitted[cgroup] = permitted[cgroup].Union(unionOfPermitted(pids))
+	}
 	return permitted, err
 }
 

@@ -35,6 +35,8 @@ type profileFlags struct {
 	labels        []string
 	keep          labelFlags
 	allContainers bool
+	process       bool
+	unit          string
 }
 
 func newProfile(logging *logging) *cobra.Command {
@@ -62,7 +64,14 @@ containers.`,
   docker run $(sudo capmon profile -o flags -- docker run --rm app selftest) app`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
-			if dash < 0 {
+			switch {
+			case p.unit != "":
+				return p.profileUnit(cmd, args)
+			case p.process && dash < 0:
+				return errors.New("--process requires a command: give it after --, such as capmon profile --process -- COMMAND")
+			case p.process:
+				return p.profileProcess(cmd, args[:dash], args[dash:])
+			case dash < 0:
 				return p.profileRunning(cmd, args)
 			}
 			return p.profileCommand(cmd, args[:dash], args[dash:])
@@ -78,6 +87,8 @@ containers.`,
 	registerFilter(flags, &p.names, &p.images, &p.labels)
 	p.keep.register(flags)
 	flags.BoolVar(&p.allContainers, "all-containers", false, "with a COMMAND, also profile the containers that others start while it runs")
+	flags.BoolVar(&p.process, "process", false, "record the COMMAND itself and all its descendants, not the containers that it starts")
+	flags.StringVar(&p.unit, "unit", "", "record this running `UNIT` of systemd, such as nginx.service")
 	registerReadyFile(flags, &p.readyFile)
 	_ = flags.MarkHidden("walk")
 	return cmd
@@ -153,6 +164,11 @@ func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, lo
 	if wanted := p.asSelection(); len(runs)+len(unknown) == 0 && selectsContainers(wanted) {
 		return noneSelected("recorded container", wanted, candidates)
 	}
+	return p.saveAndPrint(cmd, runs, scope)
+}
+
+// saveAndPrint saves the runs, if that was asked for, and prints them.
+func (p *profileFlags) saveAndPrint(cmd *cobra.Command, runs []profile.Run, scope string) error {
 	selection := profile.New(runs...)
 	var saveErr error
 	var again []string

@@ -35,10 +35,13 @@ func EffectiveCapabilities() (capability.Set, error) {
 
 // HostCapabilities returns the capabilities that root on the host can have: the bounding set of its first process. The
 // set lacks capabilities that the host itself does not have, for example if the host is a system container.
-func HostCapabilities() (capability.Set, error) {
-	status, err := os.ReadFile("/proc/1/status")
+func HostCapabilities() (capability.Set, error) { return BoundingSet(1) }
+
+// BoundingSet returns the bounding set of a process.
+func BoundingSet(pid int) (capability.Set, error) {
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
-		return 0, fmt.Errorf("reading the first process's capabilities: %w", err)
+		return 0, fmt.Errorf("reading the capabilities of process %d: %w", pid, err)
 	}
 	return parseCapabilities(string(status), "CapBnd:")
 }

@@ -115,6 +115,7 @@ func recordRun(seen monitor.ContainerRecord, observation Observation) Run {
 		Ended:       observation.End,
 		Existed:     seen.Existed,
 		SharesPIDs:  seen.SharesPIDs,
+		Moved:       seen.Moved,
 		Running:     true,
 		Processes:   seen.Processes,
 		User:        seen.UID,
@@ -262,11 +263,12 @@ func (r *Run) setEngineInfo(info container.Info, sources Sources) {
 		Labels:      sources.KeptLabels.Of(info.Labels),
 		User:        info.User,
 		NetworkMode: info.NetworkMode,
+		Kind:        info.Kind,
 		Engine:      info.Engine,
 		Pod:         info.Pod,
 		Sandbox:     info.Sandbox,
 	}
-	r.Grants.Privileged = info.Privileged
+	r.Grants.Privileged, r.Grants.Ambient = info.Privileged, info.Ambient
 	if info.Inspected {
 		isNew := sources.NewContainers[info.ID]
 		r.New = &isNew

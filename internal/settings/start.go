@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/shell"
 )
@@ -71,6 +72,13 @@ func startsUnseen(groups []Group) error {
 // HowToRecordStart returns instructions for recording a start. The text contains nothing from labels, because an image
 // can set them, and no command that removes a container.
 func HowToRecordStart(s profile.Summary) string {
+	switch s.Container.Kind {
+	case container.Process:
+		return "run: capmon profile --save=FILE --process -- COMMAND"
+	case container.Unit:
+		name := shell.Quote(s.Container.Name)
+		return "run capmon profile --save=FILE --unit " + name + ", and meanwhile: systemctl restart " + name
+	}
 	return "start a new container while capmon serve records, or run: capmon profile --save=FILE -- docker run … " +
 		shell.Quote(cmp.Or(s.Container.Image, "IMAGE"))
 }

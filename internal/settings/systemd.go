@@ -28,21 +28,21 @@ func systemdTarget() Target {
 	}
 }
 
-// The settings of a unit that grant capabilities.
+// The names of the settings of a unit that grant capabilities.
 const (
-	boundingSet = "CapabilityBoundingSet"
-	ambientSet  = "AmbientCapabilities"
+	BoundingSetKey = "CapabilityBoundingSet"
+	AmbientSetKey  = "AmbientCapabilities"
 )
 
 // systemdLines returns the section of a unit or, for a unit that capmon observed, of a drop-in for that unit.
 func systemdLines(c changes) string {
 	var lines []string
 	if c.isUnit() {
-		lines = DropIn(c.Needs, c.ambient())
+		lines = DropIn(c.Needs, c.Ambient())
 	} else {
 		lines = []string{BoundingSet(c.Needs)}
 		if !c.Needs.Empty() {
-			lines = append(lines, "# with a User= other than root, also set:", "# "+ambientSet+"="+strings.Join(capNames(c.Needs), " "))
+			lines = append(lines, "# with a User= other than root, also set:", "# "+AmbientSetKey+"="+strings.Join(capNames(c.Needs), " "))
 		}
 	}
 	return "[Service]\n" + strings.Join(lines, "\n") + "\n"
@@ -53,9 +53,9 @@ func systemdLines(c changes) string {
 // the unit gives to a process of a user other than root. systemd cannot start a unit whose ambient set has more than its
 // bounding set.
 func DropIn(needs, ambient capability.Set) []string {
-	lines := replacing(boundingSet, needs)
+	lines := replacing(BoundingSetKey, needs)
 	if !ambient.Empty() {
-		lines = append(lines, replacing(ambientSet, ambient.Intersect(needs))...)
+		lines = append(lines, replacing(AmbientSetKey, ambient.Intersect(needs))...)
 	}
 	return lines
 }
@@ -73,8 +73,8 @@ func (g Group) isUnit() bool {
 	return len(g.Members) > 0 && !slices.ContainsFunc(g.Members, func(c LabeledContainer) bool { return c.Container.Kind != container.Unit })
 }
 
-// ambient returns the union of the members' ambient sets.
-func (g Group) ambient() (union capability.Set) {
+// Ambient returns the union of the members' ambient sets.
+func (g Group) Ambient() (union capability.Set) {
 	for _, c := range g.Members {
 		if c.Grants.Ambient != nil {
 			union = union.Union(*c.Grants.Ambient)
@@ -85,7 +85,7 @@ func (g Group) ambient() (union capability.Set) {
 
 // BoundingSet returns the setting of a unit that grants the needs and nothing else.
 func BoundingSet(needs capability.Set) string {
-	return boundingSet + "=" + strings.Join(capNames(needs), " ")
+	return BoundingSetKey + "=" + strings.Join(capNames(needs), " ")
 }
 
 // SystemdRun returns the beginning of a command that runs a program with the needs and nothing else.

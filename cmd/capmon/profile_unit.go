@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
@@ -47,7 +48,11 @@ func (p *profileFlags) profileUnit(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer observer.Close()
-	recorded := &recordedUnit{observer: observer, cgroups: cgroups, info: unitInfo(unit)}
+	host, err := kernel.HostCapabilities()
+	if err != nil {
+		return err
+	}
+	recorded := &recordedUnit{observer: observer, cgroups: cgroups, info: unitInfo(unit, host)}
 	if err := recorded.add(); err != nil {
 		return err
 	}
@@ -68,13 +73,15 @@ func (p *profileFlags) profileUnit(cmd *cobra.Command, args []string) error {
 	return p.finishOne(cmd, observer, "unit "+printable.Word(unit.Name), recorded.info.ID)
 }
 
-// unitInfo returns what systemd reports about a unit.
-func unitInfo(unit systemd.Unit) container.Info {
+// unitInfo returns what systemd reports about a unit. A unit without a bounding set has what systemd has: host.
+func unitInfo(unit systemd.Unit, host capability.Set) container.Info {
 	info := container.Info{
 		ID: containerid.UnitPrefix + unit.Name, Name: unit.Name, Kind: container.Unit, Cgroup: unit.Cgroup, User: unit.User, StartedAt: unit.Started,
+		Running: true, Pid: unit.MainPID,
 	}
 	if unit.Known {
-		info.Granted, info.Ambient = &unit.Bounding, &unit.Ambient
+		granted := unit.Bounding.Intersect(host)
+		info.Granted, info.Ambient = &granted, &unit.Ambient
 	}
 	if unit.NoNewPrivileges {
 		info.SecurityOpt = []string{"no-new-privileges"}

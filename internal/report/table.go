@@ -129,7 +129,7 @@ func command(s profile.Summary) string {
 	case container.Process:
 		return settings.SystemdRun(s.List()) + " " + shell.Quote(s.Container.Name) + " …"
 	case container.Unit:
-		return "in a drop-in of " + s.Container.Name + ": " + settings.BoundingSet(s.List())
+		return settings.InDropIn(s)
 	}
 	if service := s.Container.Service(); service != "" {
 		return settings.ServiceUpdate(s.List(), service)

@@ -7,6 +7,7 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/dockerflags"
+	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/shell"
 )
 
@@ -81,6 +82,15 @@ func (g Group) Ambient() (union capability.Set) {
 		}
 	}
 	return union
+}
+
+// InDropIn returns the settings of a drop-in for a unit as one line, for people.
+func InDropIn(s profile.Summary) string {
+	text := "in a drop-in of " + s.Container.Name + ": " + BoundingSet(s.List())
+	if ambient := s.Grants.Ambient; ambient != nil && !ambient.Empty() {
+		text += " and " + AmbientSetKey + "=" + strings.Join(capNames(ambient.Intersect(s.List())), " ")
+	}
+	return text
 }
 
 // BoundingSet returns the setting of a unit that grants the needs and nothing else.

@@ -76,6 +76,7 @@ type Unit struct {
 	Bounding, Ambient capability.Set
 	Known             bool
 	User              string // "" for root
+	MainPID           int    // 0 if systemd does not know it
 	NoNewPrivileges   bool
 	// Started is the start of the unit's current main process, or of the unit; zero if systemd does not know it.
 	Started time.Time
@@ -148,6 +149,9 @@ func newUnit(name string, general, specific map[string]any) Unit {
 	if bounding, ok := specific["CapabilityBoundingSet"].(uint64); ok {
 		ambient, _ := specific["AmbientCapabilities"].(uint64)
 		unit.Bounding, unit.Ambient, unit.Known = capability.Set(bounding), capability.Set(ambient), true
+	}
+	if pid, ok := specific["MainPID"].(uint32); ok {
+		unit.MainPID = int(pid)
 	}
 	if id, ok := general["InvocationID"].([]byte); ok {
 		unit.InvocationID = fmt.Sprintf("%x", id)

@@ -237,7 +237,7 @@ func TestCtrlCReachesAProcessOnce(t *testing.T) {
 	}
 	rest := remaining(lines)
 	_ = cmd.Wait()
-	if strings.Contains(rest, "got it") || cmd.ProcessState.ExitCode() != 3 || !strings.Contains(rest, "sh  command") {
+	if strings.Contains(rest, "got it") || cmd.ProcessState.ExitCode() != 3 || !strings.Contains(rest, "  command  ran ") {
 		t.Errorf("exit code %d, after the first Ctrl-C:\n%s", cmd.ProcessState.ExitCode(), rest)
 	}
 }

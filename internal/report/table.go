@@ -76,12 +76,15 @@ func (p *page) containers(all []profile.Summary) {
 		}
 		p.container(s)
 	}
-	if !p.options.Quiet && slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
+	if !p.options.Quiet && slices.ContainsFunc(all, mayHideDenials) {
 		p.line("")
 		p.line("There may be more denials: Docker's seccomp profile denies some system calls before the")
 		p.line("kernel checks a capability.")
 	}
 }
+
+// mayHideDenials reports whether there may be more denials than those that capmon saw.
+func mayHideDenials(s profile.Summary) bool { return s.Container.Kind == "" && !s.Denied().Empty() }
 
 func (p *page) container(s profile.Summary) {
 	p.line("%s", heading(s, p.options.Color))

@@ -57,10 +57,15 @@ output and exit code of COMMAND do not change. But with -o json, -o flags,
 
 Without a COMMAND, profile records running containers until Ctrl-C or the end of --for.
 CONTAINER is a name or the beginning of an ID. Without names, profile records all
-containers.`,
+containers.
+
+With --process, profile records COMMAND itself and all its descendants, not containers.
+With --unit, it records a running unit of systemd, also if systemd starts it again.`,
 		Example: `  sudo capmon profile -- docker run --rm bb ping -c1 127.0.0.1
   sudo capmon profile -- make integration-test
   sudo capmon profile web --for 10m --save web.json
+  sudo capmon profile --process -- tcpdump -c1
+  sudo capmon profile --unit nginx.service --for 10m
   docker run $(sudo capmon profile -o flags -- docker run --rm app selftest) app`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()

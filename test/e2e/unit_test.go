@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/capmon/capmon/internal/kernel"
 	hostsystemd "github.com/capmon/capmon/internal/systemd"
 	"github.com/capmon/capmon/internal/testutil"
 )
@@ -209,6 +210,28 @@ func TestUnitsThatCannotBeProfiledUnderSystemd(t *testing.T) {
 		if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, test.stderr) {
 			t.Errorf("%s: %+v", test.unit, r)
 		}
+	}
+}
+
+// A process of root can move to any cgroup, even before capmon has seen a check of the process.
+func TestUnitsThatMoveUnderSystemd(t *testing.T) {
+	h := newSystemdHost(t)
+	cgroups, err := kernel.DetectCgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.must("sh", "-c", "rm -f /run/wait /run/moved; mkfifo /run/wait; touch /run/owned")
+	unit := h.start("ExecStart=/bin/sh -c 'read go </run/wait; echo $$$$ >" + cgroups.Mount + "/cgroup.procs; chown 5 /run/owned; echo >/run/moved; sleep 1000'")
+	o := h.profile(unit)
+	h.must("sh", "-c", "echo >/run/wait")
+	eventually(t, "the process has moved", func() bool {
+		_, err := os.Stat(h.path("/run/moved"))
+		return err == nil
+	})
+	got := only(t, parseReport(t, o.interrupt()), unit)
+	moved := slices.ContainsFunc(got.Cautions, func(caution string) bool { return strings.Contains(caution, "moved to another cgroup") })
+	if !slices.Equal(got.Required, caps("CHOWN")) || !got.Running || !moved {
+		t.Errorf("%+v", got)
 	}
 }
 

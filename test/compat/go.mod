@@ -31,7 +31,11 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require github.com/maruel/natural v1.3.0 // indirect
+require (
+	github.com/containerd/typeurl/v2 v2.2.0 // indirect
+	github.com/gogo/protobuf v1.3.2 // indirect
+	github.com/maruel/natural v1.3.0 // indirect
+)
 
 require (
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect

@@ -263,7 +263,8 @@ struct {
 	__type(value, struct unit);
 } recorded_unit SEC(".maps");
 
-/* Whether a cgroup with the name walk->name is that of the recorded unit. Then it sets walk->found. */
+/* Whether a cgroup with the name walk->name is that of the recorded unit. Then it sets walk->found.
+ */
 __noinline int find_unit(__u64 address)
 {
 	__u32 zero = 0;

@@ -607,8 +607,8 @@ struct config {
 				task can change the per-CPU data that the program uses */
 	__u32 has_rdonly_cast; /* 1: the kernel has bpf_rdonly_cast */
 	__u32 follow_descendants; /* 1: there are workloads without a runtime (no_runtime) */
-	/* The program that prepares the processes of units (systemd-executor, since systemd 255). 0:
-	 * none. The device is in the kernel's encoding. */
+	/* The program that prepares the processes of units (systemd-executor, since systemd 255).
+	 * 0: none. The device is in the kernel's encoding. */
 	__u64 executor_inode;
 	__u32 executor_device;
 	__u32 pad;

@@ -30,8 +30,8 @@ func (m *Monitor) AddCommand(where, id string) (cgroup uint64, err error) {
 // the workload. If systemd starts the unit again, the programs record it from its start on, in the new cgroup with the
 // same path. A new cgroup has another id. The error wraps [os.ErrNotExist] if the unit does not run.
 //
-// A monitor records one unit. Further calls are for the same unit. They have an effect if the unit runs in a cgroup that
-// the programs did not recognize, because systemd has made the cgroup above it again. Then the start was not seen.
+// A monitor records one unit. Further calls are for the same unit. They have an effect if the unit runs in a cgroup
+// that the programs did not recognize, because systemd has made the cgroup above it again. Then the start was not seen.
 func (m *Monitor) AddUnit(where, id string) (cgroup uint64, err error) {
 	if err := m.awaitUnit(where, id); err != nil {
 		return 0, err

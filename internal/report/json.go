@@ -97,7 +97,8 @@ type jsonContainer struct {
 	Proved bool `json:"proved"`
 	// The latest proof; missing if the container was never verified.
 	Proof *profile.Proof `json:"proof,omitempty"`
-	// The options of docker run or, for a command or a unit, of systemd-run: the proved ones, or otherwise the observed ones; empty if startSeen is false.
+	// The options of docker run or, for a command or a unit, of systemd-run: the proved ones, or otherwise the observed
+	// ones; empty if startSeen is false.
 	Flags []string `json:"flags"`
 	// The patterns of use.
 	Uses []profile.UsePattern `json:"uses"`

@@ -49,10 +49,10 @@ func systemdLines(c changes) string {
 	return "[Service]\n" + strings.Join(lines, "\n") + "\n"
 }
 
-// DropIn returns the settings in a drop-in for a unit that grant the needs and nothing else. For each setting, the first
-// line removes the values of the unit: systemd would otherwise add the list to them. ambient has the capabilities that
-// the unit gives to a process of a user other than root. systemd cannot start a unit whose ambient set has more than its
-// bounding set.
+// DropIn returns the settings in a drop-in for a unit that grant the needs and nothing else. For each setting, the
+// first line removes the values of the unit: systemd would otherwise add the list to them. ambient has the capabilities
+// that the unit gives to a process of a user other than root. systemd cannot start a unit whose ambient set has more
+// than its bounding set.
 func DropIn(needs, ambient capability.Set) []string {
 	lines := replacing(BoundingSetKey, needs)
 	if !ambient.Empty() {

@@ -71,8 +71,8 @@ func property(name string, value any) dbus.Property {
 type Unit struct {
 	Name   string
 	Cgroup string // as in /proc/PID/cgroup
-	// Bounding and Ambient are the capability sets that the unit gives its processes. Known is false for scopes: systemd
-	// does not start their processes.
+	// Bounding and Ambient are the capability sets that the unit gives its processes. Known is false for scopes:
+	// systemd does not start their processes.
 	Bounding, Ambient capability.Set
 	Known             bool
 	User              string // "" for root
@@ -140,7 +140,8 @@ func typeOf(name string) (string, error) {
 	return "", fmt.Errorf("%s is not the name of a service or a scope: only these have processes of their own", name)
 }
 
-// newUnit reads the properties of a unit. general are those of every unit, specific are those of its type.
+// newUnit reads the properties of a unit. general has the properties of every unit, specific
+// has those that only its type has.
 func newUnit(name string, general, specific map[string]any) Unit {
 	unit := Unit{
 		Name: name, Cgroup: text(specific, "ControlGroup"), User: text(specific, "User"),

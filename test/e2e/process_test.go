@@ -59,7 +59,7 @@ func TestCommandNeedsWhatItUses(t *testing.T) {
 	}
 }
 
-// The grants are those of the process. capmon itself does not need MKNOD.
+// The grants are the process's. capmon itself does not need MKNOD.
 func TestGrantsOfACommand(t *testing.T) {
 	t.Parallel()
 	r := execute(t, "setpriv", "--bounding-set=-mknod", binary, "profile", "-o", "json", "--process", "--", "true")

@@ -19,8 +19,8 @@ type machine struct {
 // systemdOf starts a machine for a test.
 func systemdOf(t *testing.T) machine { return systemdIn(t, "") }
 
-// systemdIn is like systemdOf, but the machine has the cgroups with this path and not those of a container, unless the
-// path is empty.
+// systemdIn is like systemdOf, but unless the path is empty, the machine has the cgroups with this path, and not the
+// container's cgroups.
 func systemdIn(t *testing.T, cgroup string) machine {
 	t.Helper()
 	socket := strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
@@ -48,7 +48,8 @@ func systemdIn(t *testing.T, cgroup string) machine {
 }
 
 // boot starts systemd as the first process of a pid namespace, in a container's cgroups and namespaces, and returns its
-// process ID. cgroup replaces the path of the cgroups, unless it is empty. This systemd cannot change the kernel's settings, which are the host's.
+// process ID. cgroup replaces the path of the cgroups, unless it is empty. This systemd cannot change the kernel's
+// settings, which are the host's.
 func boot(t *testing.T, outside, cgroup string) string {
 	t.Helper()
 	script := fmt.Sprintf(`

@@ -72,10 +72,10 @@ func startsUnseen(groups []Group) error {
 // HowToRecordStart returns instructions for recording a start. The text contains nothing from labels, because an image
 // can set them, and no command that removes a container.
 func HowToRecordStart(s profile.Summary) string {
-	switch s.Container.Kind {
-	case container.Process:
+	switch {
+	case s.Container.Kind == container.Process || isScope(s):
 		return "run: capmon profile --save=FILE --process -- COMMAND"
-	case container.Unit:
+	case s.Container.Kind == container.Unit:
 		name := shell.Quote(s.Container.Name)
 		return "run capmon profile --save=FILE --unit " + name + ", and meanwhile: systemctl restart " + name
 	}

@@ -84,13 +84,22 @@ func (g Group) Ambient() (union capability.Set) {
 	return union
 }
 
-// InDropIn returns the settings of a drop-in for a unit as one line, for people.
+// InDropIn returns the settings of a drop-in for a unit as one line, for people. systemd does not start the processes of
+// a scope, so a scope has no such settings.
 func InDropIn(s profile.Summary) string {
+	if isScope(s) {
+		return SystemdRun(s.List()) + " …"
+	}
 	text := "in a drop-in of " + s.Container.Name + ": " + BoundingSet(s.List())
 	if ambient := s.Grants.Ambient; ambient != nil && !ambient.Empty() {
 		text += " and " + AmbientSetKey + "=" + strings.Join(capNames(ambient.Intersect(s.List())), " ")
 	}
 	return text
+}
+
+// isScope reports whether a unit is a scope.
+func isScope(s profile.Summary) bool {
+	return s.Container.Kind == container.Unit && strings.HasSuffix(s.Container.Name, ".scope")
 }
 
 // BoundingSet returns the setting of a unit that grants the needs and nothing else.

@@ -84,8 +84,8 @@ func (g Group) Ambient() (union capability.Set) {
 	return union
 }
 
-// InDropIn returns the settings of a drop-in for a unit as one line, for people. systemd does not start the processes of
-// a scope, so a scope has no such settings.
+// InDropIn returns the settings of a drop-in for a unit as one line, for people. systemd does not start the processes
+// of a scope, so a scope has no such settings.
 func InDropIn(s profile.Summary) string {
 	if isScope(s) {
 		return SystemdRun(s.List()) + " …"

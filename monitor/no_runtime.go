@@ -28,11 +28,17 @@ func (m *Monitor) AddCommand(where, id string) (cgroup uint64, err error) {
 
 // AddUnit is like [Monitor.AddCommand] for a unit of systemd that runs already. All processes in its cgroup belong to
 // the workload. If systemd starts the unit again, the programs record it from its start on, in the new cgroup with the
-// same path. A new cgroup has another id. The error wraps [os.ErrNotExist] if the unit does not run.
+// same path. A new cgroup has another id. The error wraps [os.ErrNotExist] if the unit does not run. AddUnit
+// rejects a unit with init or this process.
 //
 // A monitor records one unit. Further calls are for the same unit. They have an effect if the unit runs in a cgroup
 // that the programs did not recognize, because systemd has made the cgroup above it again. Then the start was not seen.
 func (m *Monitor) AddUnit(where, id string) (cgroup uint64, err error) {
+	for outside, name := range map[int]string{1: "init", os.Getpid(): "capmon"} {
+		if other, err := m.cgroups.Path(outside); err == nil && isInside(other, where) {
+			return 0, fmt.Errorf("%s itself runs in the cgroup %s: record another unit", name, kernel.ShortPath(where))
+		}
+	}
 	if err := m.awaitUnit(where, id); err != nil {
 		return 0, err
 	}

@@ -108,10 +108,14 @@ func (u *recordedUnit) add() error {
 	case inside != "":
 		return fmt.Errorf("the unit %s contains the container %s: profile the container, such as with capmon profile %[2]s", u.info.Name, inside)
 	}
-	if _, err = u.observer.AddUnit(u.info); errors.Is(err, os.ErrNotExist) {
+	_, err = u.observer.AddUnit(u.info)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("the unit %s has ended: start it with systemctl start %[1]s", u.info.Name)
+	case err != nil:
+		return fmt.Errorf("capmon cannot record the unit %s: %w", u.info.Name, err)
 	}
-	return err
+	return nil
 }
 
 // containerBelow returns the ID of a container in the cgroup of the unit or below it, "" if there is none.

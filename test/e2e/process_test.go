@@ -139,7 +139,7 @@ func TestCommandsThatMove(t *testing.T) {
 		"to a container":  {script: "mkdir $M/" + id + "; echo $$ >$M/" + id + "/cgroup.procs; chown 5 $FILE; echo $$ >$M/cgroup.procs; until rmdir $M/" + id + "; do sleep 0.1; done", required: caps("CHOWN", "DAC_OVERRIDE")},
 		"in a new cgroup": {script: "mkdir $C/inside; echo $$ >$C/inside/cgroup.procs; chown 5 $FILE", required: caps("CHOWN", "DAC_OVERRIDE")},
 		"replace it": {
-			script:   "echo $$ >$M/cgroup.procs; until rmdir $C; do sleep 0.1; done; mkdir $C; echo $$ >$C/cgroup.procs; chown 5 $FILE; echo $$ >$M/cgroup.procs; until rmdir $C; do sleep 0.1; done",
+			script:   "echo $$ >$M/cgroup.procs; until rmdir $C || ! test -e $C; do sleep 0.1; done; mkdir -p $C; echo $$ >$C/cgroup.procs; chown 5 $FILE; echo $$ >$M/cgroup.procs; until rmdir $C || ! test -e $C; do sleep 0.1; done",
 			required: caps("CHOWN", "DAC_OVERRIDE"), stderr: "has removed or replaced the cgroup",
 		},
 	} {

@@ -633,7 +633,7 @@ DEFINE_WITH_FALLBACK("tp_btf/sched_process_fork", capmon_fork, PROGRAM_FORK,
 		     struct task_struct *child)
 
 /* Handles an execve that succeeded. The first one inside the container's root directory ends the
- * runtime setup. */
+ * runtime setup. Without a runtime, it is the first one that does not prepare a unit. */
 static __always_inline int handle_exec(struct task_struct *task, struct linux_binprm *bprm)
 {
 	__u64 id = container_of_task(task);
@@ -643,7 +643,7 @@ static __always_inline int handle_exec(struct task_struct *task, struct linux_bi
 	if (!state)
 		return 0;
 	if (state->phase == PHASE_SETUP) {
-		if (has_container_root(id)) {
+		if (starts_workload(task, id)) {
 			state->phase = PHASE_WORKLOAD;
 			record_workload_process(task, id, false);
 		}

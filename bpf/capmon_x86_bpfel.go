@@ -251,6 +251,9 @@ type CapmonConfig struct {
 	Preemptible       uint32
 	CpuExclusive      uint32
 	HasRdonlyCast     uint32
+	FollowDescendants uint32
+	ExecutorInode     uint64
+	ExecutorDevice    uint32
 	Pad               uint32
 	Capacity          [8]uint32
 }
@@ -285,6 +288,8 @@ type CapmonContainer struct {
 	Delegated            uint64
 	Folded               uint32
 	Pidns                uint32
+	NoRuntime            uint32
+	Moved                uint32
 }
 
 type CapmonContainerSlotKey struct {
@@ -656,6 +661,13 @@ const (
 	CapmonUncheckedUseUNCHECKED_READ_OWN_SETS CapmonUncheckedUse = 4
 )
 
+type CapmonUnit struct {
+	_      structs.HostLayout
+	Parent uint64
+	Cgroup [128]uint8
+	Id     [128]uint8
+}
+
 // LoadCapmon returns the embedded CollectionSpec for Capmon.
 func LoadCapmon() (*ebpf.CollectionSpec, error) {
 	reader := bytes.NewReader(_CapmonBytes)
@@ -746,6 +758,7 @@ type CapmonMapSpecs struct {
 	Grants         *ebpf.MapSpec `ebpf:"grants"`
 	LastCgroup     *ebpf.MapSpec `ebpf:"last_cgroup"`
 	PendingChecks  *ebpf.MapSpec `ebpf:"pending_checks"`
+	RecordedUnit   *ebpf.MapSpec `ebpf:"recorded_unit"`
 	SeccompCalls   *ebpf.MapSpec `ebpf:"seccomp_calls"`
 	Stacks         *ebpf.MapSpec `ebpf:"stacks"`
 	TaskDenials    *ebpf.MapSpec `ebpf:"task_denials"`
@@ -836,6 +849,7 @@ type CapmonMaps struct {
 	Grants         *ebpf.Map `ebpf:"grants"`
 	LastCgroup     *ebpf.Map `ebpf:"last_cgroup"`
 	PendingChecks  *ebpf.Map `ebpf:"pending_checks"`
+	RecordedUnit   *ebpf.Map `ebpf:"recorded_unit"`
 	SeccompCalls   *ebpf.Map `ebpf:"seccomp_calls"`
 	Stacks         *ebpf.Map `ebpf:"stacks"`
 	TaskDenials    *ebpf.Map `ebpf:"task_denials"`
@@ -867,6 +881,7 @@ func (m *CapmonMaps) Close() error {
 		m.Grants,
 		m.LastCgroup,
 		m.PendingChecks,
+		m.RecordedUnit,
 		m.SeccompCalls,
 		m.Stacks,
 		m.TaskDenials,

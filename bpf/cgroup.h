@@ -6,6 +6,7 @@
 #ifndef CAPMON_CGROUP_H
 #define CAPMON_CGROUP_H
 
+#include "task_state.h"
 #include "untrusted_read.h"
 
 #define CONTAINER_ID_LEN 64
@@ -255,6 +256,36 @@ __noinline int is_pod(__u64 address)
 	return len > 1 && is_libpod_parent(walk->parent, len - 1);
 }
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct unit);
+} recorded_unit SEC(".maps");
+
+/* Whether a cgroup with the name walk->name is that of the recorded unit. Then it sets walk->found.
+ */
+__noinline int find_unit(__u64 address)
+{
+	__u32 zero = 0;
+	struct cgroup_walk *walk = bpf_map_lookup_elem(&cgroup_walk, &zero);
+	struct unit *unit = bpf_map_lookup_elem(&recorded_unit, &zero);
+	struct kernfs_node *parent = kernfs_parent((void *)address);
+
+	if (!walk || !unit || !unit->parent || !parent || BPF_CORE_READ(parent, id) != unit->parent)
+		return false;
+	for (__u32 i = 0; i < CGROUP_NAME_LEN; i++) {
+		if (walk->name[i] != unit->cgroup[i])
+			return false;
+		if (!unit->cgroup[i])
+			break;
+	}
+	walk->found.delegated = 0;
+	walk->found.no_runtime = 1;
+	__builtin_memcpy(walk->found.name, unit->id, CGROUP_NAME_LEN);
+	return true;
+}
+
 /* Whether a cgroup is in the map as a container, even if it was renamed since (cgroup1_rename). */
 static __always_inline bool is_known_container(__u64 id)
 {
@@ -318,8 +349,11 @@ __noinline __u64 cgroup_walk_node(__u64 address, bool is_leaf, __u64 *container)
 		named = !is_pod(address);
 	if (named || is_known_container(id)) {
 		*container = id;
+		walk->found.no_runtime = 0;
 		walk->found.delegated = 0; /* only delegated cgroups above the container count */
 		__builtin_memcpy(walk->found.name, walk->name, CGROUP_NAME_LEN);
+	} else if (config.follow_descendants && find_unit(address)) {
+		*container = id;
 	} else if (!is_root_only(node)) {
 		walk->found.delegated = id;
 		__builtin_memcpy(walk->delegated, walk->name, CGROUP_NAME_LEN);
@@ -376,8 +410,8 @@ struct {
 	__type(value, struct last_cgroup);
 } last_cgroup SEC(".maps");
 
-/* The kernfs id of the task's container, 0 outside containers. */
-static __always_inline __u64 container_of_task(struct task_struct *task)
+/* The kernfs id of the container to which a task's cgroup belongs, 0 outside containers. */
+static __always_inline __u64 container_of_cgroup(struct task_struct *task)
 {
 	struct cgroup *cgroup = cgroup_of(task);
 	if (!cgroup)
@@ -396,6 +430,14 @@ static __always_inline __u64 container_of_task(struct task_struct *task)
 	if (config.cpu_exclusive)
 		*last = (struct last_cgroup){ id, container };
 	return container;
+}
+
+/* The kernfs id of the container of the current task, 0 outside containers. */
+static __always_inline __u64 container_of_task(struct task_struct *task)
+{
+	__u64 id = container_of_cgroup(task);
+
+	return config.follow_descendants ? container_by_descent(id) : id;
 }
 
 /* The cgroup of a task other than the current one. Reads with helpers, so that the verifier has no

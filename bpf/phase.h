@@ -16,24 +16,6 @@
 #define PF_FORKNOEXEC 0x40 /* include/linux/sched.h: no execve since the fork */
 #define SETUP_MAX_NS (SETUP_SECONDS * 1000000000ULL)
 
-struct task_state {
-	__u64 container; /* the container of the phase: a task can be moved to another container */
-	__u32 phase; /* enum phase */
-	__u32 denied; /* 1 + the capability of the last check if it was denied, else 0 */
-	__u64 denied_site[SITE_DEPTH]; /* its call site */
-	__u32 setpcap_checked; /* 1: CAP_SETPCAP was checked since the last capset or prctl */
-	__u32 pad;
-	__u64 setup_ns; /* CLOCK_BOOTTIME of its first sight in runtime setup; 0: never */
-	__u64 child_flags; /* clone flags of the task's last child, see clone_flags.h */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct task_state);
-} task_states SEC(".maps");
-
 /* CLOCK_BOOTTIME since when capmon sees every fork, 0: not yet. Not in struct config, since user
  * space knows it only after it has attached the program. */
 volatile __u64 attached_ns SEC(".data.attached");
@@ -75,6 +57,23 @@ __noinline int has_container_root(__u64 container)
 	return root_dentry(task) != root_outside(task, container);
 }
 
+/* Whether the current task has executed the program that prepares the processes of units. */
+static __always_inline bool is_executor(struct task_struct *task)
+{
+	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
+
+	return config.executor_inode && BPF_CORE_READ(inode, i_ino) == config.executor_inode &&
+	       BPF_CORE_READ(inode, i_sb, s_dev) == config.executor_device;
+}
+
+/* Whether an execve of the current task, which has just succeeded, ends the runtime setup. */
+static __always_inline bool starts_workload(struct task_struct *task, __u64 container)
+{
+	if (has_no_runtime(container))
+		return !is_executor(task);
+	return has_container_root(container);
+}
+
 /*
  * The phase of the current task if its process is older than the recording. The task is workload if
  * its process has the container's root directory, or is older than a runtime setup can be. The same
@@ -86,6 +85,9 @@ __noinline int phase_of_existing(__u64 container)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 outside = root_outside(task, container);
+
+	if (has_no_runtime(container))
+		return PHASE_WORKLOAD;
 
 	task = BPF_CORE_READ(task, group_leader);
 	for (int i = 0; i < ANCESTORS_MAX && is_in_container(task, container); i++) {

@@ -358,6 +358,9 @@ struct container {
 			 containers but got no slot; it counts how often that happened. 0: the entry
 			 is one container */
 	__u32 pidns; /* enum pidns */
+	__u32 no_runtime; /* 1: no container runtime prepares the workload. It begins with the first
+			     execve. All its descendants belong to it, in any cgroup */
+	__u32 moved; /* 1: a descendant has moved to another cgroup (only with no_runtime) */
 };
 
 /* Whether a container shares its pid namespace with other containers or the host. */
@@ -371,6 +374,13 @@ enum slot_limit {
 	SLOTS_PER_DELEGATION = 64, /* slots for containers below one delegated cgroup */
 	/* container_slot_key.index that marks a delegated cgroup without a limit on slots */
 	SLOT_UNLIMITED = 0xffffffff,
+};
+
+/* The unit of systemd that capmon records. Each new cgroup at its place is a run of the unit. */
+struct unit {
+	__u64 parent; /* kernfs id of the cgroup above that of the unit; 0: no unit */
+	__u8 cgroup[CGROUP_NAME_LEN]; /* name of the unit's cgroup */
+	__u8 id[CGROUP_NAME_LEN]; /* the ID of the unit */
 };
 
 /* The key of a slot. Each container that a user other than root can have created needs one of the
@@ -596,6 +606,11 @@ struct config {
 	__u32 cpu_exclusive; /* 1: while a program runs, no other task runs on its CPU. So no other
 				task can change the per-CPU data that the program uses */
 	__u32 has_rdonly_cast; /* 1: the kernel has bpf_rdonly_cast */
+	__u32 follow_descendants; /* 1: there are workloads without a runtime (no_runtime) */
+	/* The program that prepares the processes of units (systemd-executor, since systemd 255).
+	 * 0: none. The device is in the kernel's encoding. */
+	__u64 executor_inode;
+	__u32 executor_device;
 	__u32 pad;
 	__u32 capacity[SHARE_MAX]; /* entries of each share, by enum share */
 };

@@ -50,7 +50,7 @@ type endedCheck struct {
 // namespace.
 //
 // A container has ended when its cgroup is gone. A cgroup with tasks cannot be removed, and its id is not used again,
-// so the data is final.
+// so the data is final. CollectEnded leaves commands and units whose processes have moved to other cgroups.
 func (m *Monitor) CollectEnded() error {
 	return m.collect(func(uint64, string) bool { return true }, func(ended map[uint64]*endedContainer) error {
 		m.mu.Lock()
@@ -278,10 +278,16 @@ func (m *Monitor) findEnded(wanted func(cgroup uint64, id string) bool) (map[uin
 	if err != nil {
 		return nil, err
 	}
+	for id := range m.descendants() {
+		delete(ended, id) // its cgroup is gone, but its processes are in other cgroups
+	}
 	// The values are final only now: some containers have ended during the walk.
 	for id, data := range ended {
 		if err := m.lookUpContainer(id, &data.value); err != nil {
 			return nil, fmt.Errorf("looking up a container that has ended: %w", err)
+		}
+		if data.value.Moved != 0 {
+			delete(ended, id) // a process may have started a child while descendants listed the processes
 		}
 	}
 	return ended, nil

@@ -207,6 +207,9 @@ func (m *Monitor) lookUpID(cgroup uint64) (string, error) {
 	if err != nil || value == nil {
 		return "", err
 	}
+	if value.NoRuntime != 0 {
+		m.assigned.Store(cgroup, struct{}{}) // also a new cgroup of a unit
+	}
 	return entryID(value), nil
 }
 
@@ -233,7 +236,7 @@ func (m *Monitor) findEntry(cgroup uint64) (*bpf.CapmonContainer, error) {
 // (CgroupInfo.Folded), or if the cgroup was renamed. The entries of [Monitor.AddContainer] have the ID itself as name.
 func entryID(value *bpf.CapmonContainer) string {
 	name := cString(value.Name[:])
-	if containerid.IsQualified(name) {
+	if containerid.IsQualified(name) || value.NoRuntime != 0 {
 		return name
 	}
 	id, _ := containerid.FromCgroup(name)

@@ -38,6 +38,9 @@ type Options struct {
 	// NoStackCache walks the kernel's stack at every check instead of using cached call sites. Checks take more time,
 	// and the results are the same.
 	NoStackCache bool
+	// NoRuntime allows [Monitor.AddCommand] and [Monitor.AddUnit]. This costs one more map lookup at each check of the
+	// host.
+	NoRuntime bool
 }
 
 // Monitor is a recording, from [Start] to [Monitor.Close]. Its methods are safe for concurrent use. The zero value is
@@ -56,6 +59,7 @@ type Monitor struct {
 	cgroups       kernel.Cgroups
 	events        *ringbuf.Reader
 	outcomes      bool // as in Options
+	noRuntime     bool // as in Options
 	// memoryStart and memoryEnd are the address range of security_vm_enough_memory_mm.
 	memoryStart, memoryEnd uint64
 
@@ -221,6 +225,7 @@ func prepare(options Options) (*Monitor, loadOptions, error) {
 	m := &Monitor{
 		arch:                syscalls.NativeArch(),
 		outcomes:            options.Outcomes,
+		noRuntime:           options.NoRuntime,
 		collectionDue:       make(chan struct{}, 1),
 		newEntries:          make(map[bpf.CapmonEventKind]uint32),
 		collected:           make(map[uint64]*endedContainer),
@@ -293,6 +298,10 @@ func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConf
 	settings.TaskPrctlSite++
 	if options.Outcomes {
 		settings.Outcomes = 1
+	}
+	if options.NoRuntime {
+		settings.FollowDescendants = 1
+		settings.ExecutorInode, settings.ExecutorDevice = executor()
 	}
 	var text bool
 	settings.TextStart, settings.TextEnd, text = m.symbols.Text()

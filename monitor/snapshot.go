@@ -30,6 +30,9 @@ type ContainerRecord struct {
 	// SharesPIDs means that other containers or the host have processes in the container's pid namespace. capmon
 	// detects this when a process of the container starts or inspects another process.
 	SharesPIDs bool
+	// Moved means that a process of a command or unit (AddCommand, AddUnit) has moved to another cgroup. The record
+	// contains its checks nevertheless.
+	Moved bool
 	// Bounding and Permitted are the capability sets of the first workload process, as the kernel has them. UID is its
 	// effective user in the initial user namespace. The three are valid if Started is not zero.
 	Bounding, Permitted capability.Set
@@ -192,6 +195,9 @@ func (m *Monitor) permittedNow() (map[uint64]capability.Set, error) {
 		permitted[id] = unionOfPermitted(pids)
 		return nil
 	})
+	for cgroup, pids := range m.descendants() {
+		permitted[cgroup] = permitted[cgroup].Union(unionOfPermitted(pids))
+	}
 	return permitted, err
 }
 
@@ -239,6 +245,7 @@ func (m *Monitor) newContainer(cgroup uint64, value *bpf.CapmonContainer, checks
 		UnrecordedExecutions: value.UnrecordedExecutions,
 		UsedSetfcap:          value.SetfcapUses > 0,
 		SharesPIDs:           value.Pidns == uint32(bpf.CapmonPidnsPIDNS_SHARED),
+		Moved:                value.Moved != 0,
 		UnrecordedCalls:      value.UnrecordedCalls,
 
 		Checks: checks,

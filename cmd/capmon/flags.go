@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -43,16 +44,20 @@ func newFlags() *cobra.Command {
 	flags := cmd.Flags()
 	f.input.register(flags)
 	f.input.registerImages(flags)
-	flags.StringVar(&f.target, "for", "docker", "`TARGET`: the tool or file format to print settings for, see above")
+	flags.StringVar(&f.target, targetFlag, "docker", "`TARGET`: the tool or file format to print settings for, see above; without containers, the default is systemd")
 	flags.StringVar(&f.style, "style", string(settings.Absolute), "`STYLE` of the settings: absolute drops all capabilities and adds the needed ones; delta changes what the target grants by default")
 	flags.StringVar(&f.container, "container", "", "only the container with this `NAME`, service or ID; with --patch, NAME is also its name in the manifest")
-	flags.StringVar(&f.patch, "patch", "", "write the settings into this `FILE`: a compose file, a Kubernetes manifest or a quadlet (see --for)")
+	flags.StringVar(&f.patch, "patch", "", "write the settings into this `FILE`: a compose file, a Kubernetes manifest, a quadlet, or a unit of systemd or its drop-in (see --for)")
 	flags.StringVar(&f.service, "service", "", "with --patch: the `SERVICE` in the compose file")
 	flags.BoolVar(&f.anyStart, settings.EvenIfStartUnseen, false, "also print the lists of containers whose start capmon did not see: a container may fail to start with such a list")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "with --patch: only print the change")
-	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(settings.TargetNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc(targetFlag, cobra.FixedCompletions(settings.TargetNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
+
+const targetFlag = "for"
+
+func isContainer(c settings.LabeledContainer) bool { return c.Container.Kind == "" }
 
 func targetList() string {
 	var text strings.Builder
@@ -92,6 +97,11 @@ func (f *flagsFlags) run(cmd *cobra.Command, files []string) error {
 	}
 	if f.container != "" {
 		if all, err = containersCalled(all, f.container); err != nil {
+			return err
+		}
+	}
+	if !cmd.Flags().Changed(targetFlag) && !slices.ContainsFunc(all, isContainer) {
+		if target, err = settings.ParseTarget(settings.Systemd); err != nil {
 			return err
 		}
 	}
@@ -176,6 +186,9 @@ func printNotes(cmd *cobra.Command, all []settings.LabeledContainer) {
 // patchFile prints the change of the file and, without --dry-run, writes it.
 func (f *flagsFlags) patchFile(cmd *cobra.Command, kind patch.Kind, all []settings.LabeledContainer) error {
 	before, err := patch.Read(f.patch)
+	if errors.Is(err, os.ErrNotExist) && kind.MayBeNew {
+		err = nil
+	}
 	if err != nil {
 		return err
 	}
@@ -203,7 +216,13 @@ func (f *flagsFlags) patchFile(cmd *cobra.Command, kind patch.Kind, all []settin
 	if f.dryRun {
 		return nil
 	}
-	return patch.Replace(f.patch, result.Text)
+	if err := patch.Replace(f.patch, result.Text); err != nil {
+		return err
+	}
+	if kind.Target == settings.Systemd {
+		fmt.Fprintln(optional(cmd, nextStepNote), "capmon: to apply the settings, run systemctl daemon-reload, and restart the unit")
+	}
+	return nil
 }
 
 // show prints a change. On a terminal, it escapes control characters.

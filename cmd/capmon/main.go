@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/capmon/capmon/internal/launch"
 	"github.com/capmon/capmon/internal/untrustedfs"
 )
 
@@ -33,6 +34,7 @@ func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) 
 
 func main() {
 	untrustedfs.Main()
+	launch.Main()
 	os.Exit(run())
 }
 

@@ -36,6 +36,8 @@ type profileFlags struct {
 	keep          labelFlags
 	allContainers bool
 	engine        engineFlag
+	process       bool
+	unit          string
 }
 
 func newProfile(logging *logging) *cobra.Command {
@@ -56,14 +58,26 @@ output and exit code of COMMAND do not change. But with -o json, -o flags,
 
 Without a COMMAND, profile records running containers until Ctrl-C or the end of --for.
 CONTAINER is a name or the beginning of an ID. Without names, profile records all
-containers.`,
+containers.
+
+With --process, profile records COMMAND itself and all its descendants, not containers.
+With --unit, it records a running unit of systemd, also if systemd starts it again.`,
 		Example: `  sudo capmon profile -- docker run --rm bb ping -c1 127.0.0.1
   sudo capmon profile -- make integration-test
   sudo capmon profile web --for 10m --save web.json
+  sudo capmon profile --process -- tcpdump -c1
+  sudo capmon profile --unit nginx.service --for 10m
   docker run $(sudo capmon profile -o flags -- docker run --rm app selftest) app`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
-			if dash < 0 {
+			switch {
+			case p.unit != "":
+				return p.profileUnit(cmd, args)
+			case p.process && dash < 0:
+				return errors.New("--process requires a command: give it after --, such as capmon profile --process -- COMMAND")
+			case p.process:
+				return p.profileProcess(cmd, args[:dash], args[dash:])
+			case dash < 0:
 				return p.profileRunning(cmd, args)
 			}
 			return p.profileCommand(cmd, args[:dash], args[dash:])
@@ -80,6 +94,8 @@ containers.`,
 	p.keep.register(flags)
 	p.engine.register(flags, onlyDocker, onlyPodman, onlyContainerd, onlyCRI)
 	flags.BoolVar(&p.allContainers, "all-containers", false, "with a COMMAND, also profile the containers that others start while it runs")
+	flags.BoolVar(&p.process, "process", false, "record the COMMAND itself and all its descendants, not the containers that it starts")
+	flags.StringVar(&p.unit, "unit", "", "record this running `UNIT` of systemd, such as nginx.service")
 	registerReadyFile(flags, &p.readyFile)
 	_ = flags.MarkHidden("walk")
 	return cmd
@@ -155,6 +171,11 @@ func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, lo
 	if wanted := p.asSelection(); len(runs)+len(unknown) == 0 && selectsContainers(wanted) {
 		return noneSelected("recorded container", wanted, candidates)
 	}
+	return p.saveAndPrint(cmd, runs, scope)
+}
+
+// saveAndPrint saves the runs, if that was asked for, and prints them.
+func (p *profileFlags) saveAndPrint(cmd *cobra.Command, runs []profile.Run, scope string) error {
 	selection := profile.New(runs...)
 	var saveErr error
 	var again []string

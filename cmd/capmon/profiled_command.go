@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/launch"
 )
 
 // profiledCommand is the command that capmon profile runs: in the same terminal and the same process group. capmon
@@ -20,6 +22,8 @@ type profiledCommand struct {
 	env     []string
 	stdout  io.Writer
 	signals chan os.Signal
+	// prepare prepares the process with this PID before it executes the command. It may be nil.
+	prepare func(pid int) error
 }
 
 // newProfiledCommand looks the command up and starts to catch the signals for it.
@@ -39,8 +43,8 @@ func (c *profiledCommand) release() { signal.Stop(c.signals) }
 // run runs the command. It returns the exit code that a shell would return.
 func (c *profiledCommand) run() (code int, err error) {
 	cmd := &exec.Cmd{Path: c.path, Args: c.args, Env: c.env, Stdin: os.Stdin, Stdout: c.stdout, Stderr: os.Stderr}
-	if err := cmd.Start(); err != nil {
-		return 0, fmt.Errorf("starting %s: %w", c.args[0], err)
+	if err := c.start(cmd); err != nil {
+		return 0, err
 	}
 	ended := make(chan struct{})
 	go c.forwardSignals(cmd.Process, ended)
@@ -55,6 +59,29 @@ func (c *profiledCommand) run() (code int, err error) {
 		return signalExitCode(status.Signal()), nil
 	}
 	return cmd.ProcessState.ExitCode(), nil
+}
+
+// start starts the command, after prepare.
+func (c *profiledCommand) start(cmd *exec.Cmd) error {
+	if c.prepare == nil {
+		if err := cmd.Start(); err != nil {
+			return fmt.Errorf("starting %s: %w", c.args[0], err)
+		}
+		return nil
+	}
+	waiting, err := launch.Start(cmd)
+	if err != nil {
+		return err
+	}
+	if err = c.prepare(cmd.Process.Pid); err != nil {
+		waiting.Cancel()
+	} else {
+		err = waiting.Execute()
+	}
+	if err != nil {
+		_ = cmd.Wait() // it has not executed the command
+	}
+	return err
 }
 
 // signalExitCode returns a shell's exit code for a process that a signal has ended.

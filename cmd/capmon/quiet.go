@@ -21,11 +21,12 @@ const (
 	suggestionNote  optionalNote = "untested alternatives to a capability"
 	moreDenialsNote optionalNote = "that there may be more denials than a table lists"
 	nothingLostNote optionalNote = "the number of uses at the end of `watch`, if nothing was lost"
+	nextStepNote    optionalNote = "how to apply the settings that `flags --for systemd --patch` wrote"
 	unchangedNote   optionalNote = "that a file of `flags --patch` already has the settings"
 )
 
 func optionalNotes() []optionalNote {
-	return []optionalNote{progressNote, endNote, othersNote, suggestionNote, moreDenialsNote, nothingLostNote, unchangedNote}
+	return []optionalNote{progressNote, endNote, othersNote, suggestionNote, moreDenialsNote, nothingLostNote, nextStepNote, unchangedNote}
 }
 
 const quietFlag = "quiet"

@@ -4,6 +4,7 @@ package container
 
 import (
 	"cmp"
+	"errors"
 	"time"
 
 	"github.com/capmon/capmon/capability"
@@ -53,6 +54,8 @@ type Info struct {
 	// Mounts are the mounts over the root file system. A mount without Source has an unknown source.
 	Mounts []Mount
 
+	// Kind is [Process] or [Unit] for a workload that is not a container.
+	Kind Kind
 	// Engine is the engine that made the container: podman, containerd, …. It is empty for Docker.
 	Engine string
 	// BundleOnly: no engine has reported the container. What is known comes from its OCI bundle. Only the Labels that
@@ -72,6 +75,8 @@ type Info struct {
 	Granted *capability.Set
 	// OCIConfigPath is the config.json of the OCI bundle, if the engine reports it.
 	OCIConfigPath string
+	// Ambient is the ambient set that a unit gives its processes; nil for other workloads.
+	Ambient *capability.Set
 
 	// Unconfirmed is the cgroup of a container that no engine confirms. The ID of such a container begins with
 	// [containerid.UnknownPrefix]. It is empty for other containers.
@@ -82,11 +87,23 @@ type Info struct {
 	Inspected bool
 }
 
+// Kind distinguishes containers from other workloads. It is empty for containers.
+type Kind string
+
+// The kinds of workload that are not containers.
+const (
+	Process Kind = "process" // a command that capmon has started
+	Unit    Kind = "unit"    // a unit of systemd
+)
+
 // Grants returns the capabilities that the container was granted. last is the highest capability of the kernel. The
-// error is about settings that Docker rejects.
+// error is about settings that Docker rejects, or about a unit whose grants are not known.
 func (i Info) Grants(last capability.Capability) (capability.Set, error) {
 	if i.Granted != nil {
 		return *i.Granted, nil
+	}
+	if i.Kind != "" {
+		return 0, errors.New("systemd does not report the grants of this unit")
 	}
 	return capability.Granted(i.CapAdd, i.CapDrop, i.Privileged, last)
 }

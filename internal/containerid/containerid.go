@@ -88,6 +88,13 @@ const ShortLength = 12
 // confirms: cgroup- and the inode number of the cgroup's directory (find -inum).
 const UnknownPrefix = "cgroup-"
 
+// ProcessPrefix and UnitPrefix begin the IDs that capmon gives to commands and to units of systemd: the prefix and the
+// name. No cgroup with the name of a container, and no container of containerd, has such an ID.
+const (
+	ProcessPrefix = "process:"
+	UnitPrefix    = "unit:"
+)
+
 // Qualified returns the ID by which capmon knows a container of containerd. Users choose the names of such containers,
 // and a name is unique only in its namespace. So the result is NAMESPACE/NAME. A name that is an ID of 64 hexadecimal
 // digits is the result itself.
@@ -107,10 +114,20 @@ func IsInCgroupName(cgroup, id string) bool {
 	return ok && found == id
 }
 
+// hasDigits reports whether an engine made an ID of digits.
+func hasDigits(id string) bool {
+	for _, prefix := range []string{UnknownPrefix, ProcessPrefix, UnitPrefix} {
+		if strings.HasPrefix(id, prefix) {
+			return false
+		}
+	}
+	return !IsQualified(id)
+}
+
 // Short returns an ID as engines show it: its first [ShortLength] digits. It returns an ID that is not digits
 // unchanged.
 func Short(id string) string {
-	if strings.HasPrefix(id, UnknownPrefix) || IsQualified(id) {
+	if !hasDigits(id) {
 		return id
 	}
 	return id[:min(len(id), ShortLength)]
@@ -122,5 +139,5 @@ func Denotes(text, id string) bool {
 	if text == id {
 		return text != ""
 	}
-	return len(text) >= ShortLength && strings.HasPrefix(id, text) && !strings.HasPrefix(id, UnknownPrefix) && !IsQualified(id)
+	return len(text) >= ShortLength && strings.HasPrefix(id, text) && hasDigits(id)
 }

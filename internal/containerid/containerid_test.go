@@ -112,7 +112,7 @@ func FuzzFromCgroup(f *testing.F) {
 }
 
 func TestShort(t *testing.T) {
-	for id, want := range map[string]string{one: one[:12], "abc": "abc", "": ""} {
+	for id, want := range map[string]string{one: one[:12], "abc": "abc", "": "", UnitPrefix + "longer.service": UnitPrefix + "longer.service"} {
 		if got := Short(id); got != want {
 			t.Errorf("%q: got %q, want %q", id, got, want)
 		}
@@ -132,6 +132,9 @@ func TestDenotes(t *testing.T) {
 		{one[:ShortLength], other, false},
 		{"", one, false},
 		{"", "", false},
+		{ProcessPrefix + "longer-than-12", ProcessPrefix + "longer-than-12", true},
+		{ProcessPrefix + "longer-than-12", ProcessPrefix + "longer-than-123", false},
+		{UnitPrefix + "longer.service", UnitPrefix + "longer.service.service", false},
 		{UnknownPrefix + "47110", UnknownPrefix + "47110", true},
 		{UnknownPrefix + "47110", UnknownPrefix + "471108", false},
 	} {

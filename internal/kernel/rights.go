@@ -35,13 +35,11 @@ func EffectiveCapabilities() (capability.Set, error) {
 
 // HostCapabilities returns the capabilities that root on the host can have: the bounding set of its first process. The
 // set lacks capabilities that the host itself does not have, for example if the host is a system container.
-func HostCapabilities() (capability.Set, error) {
-	return BoundingSet(1)
-}
+func HostCapabilities() (capability.Set, error) { return BoundingSet(1) }
 
 // BoundingSet returns the bounding set of a process: neither it nor a program that it starts can have more.
 func BoundingSet(pid int) (capability.Set, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return 0, fmt.Errorf("reading the capabilities of process %d: %w", pid, err)
 	}

@@ -21,6 +21,8 @@ type exposedMonitor interface {
 	ContainerLosses() (map[uint64]monitor.ContainerLosses, error)
 	LargestContainers(of monitor.Losses) ([]monitor.LargestContainer, error)
 	SocketHolders(ctx context.Context, wanted func(monitor.Socket) bool, found func(monitor.SocketHolder)) error
+	Descendants(cgroup uint64) []int
+	CgroupInfo(cgroup uint64) (monitor.CgroupInfo, bool, error)
 
 	// SetReportedUntil must be called only when the Consumer has handled everything that was recorded until that time.
 	SetReportedUntil(time.Time) error

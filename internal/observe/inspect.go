@@ -237,6 +237,9 @@ func (o *Observer) addStarting(event container.Event) {
 
 // setGrant stores what the engine granted a container in the kernel's map.
 func (o *Observer) setGrant(info container.Info) error {
+	if info.Kind != "" && info.Granted == nil {
+		return nil
+	}
 	granted, err := info.Grants(o.last)
 	if err != nil {
 		return err

@@ -83,8 +83,8 @@ func (o *Observer) logSilentFileSystem(cgroup uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	cgroupInfo, _ := o.cgroupInfo(cgroup)
-	id := cgroupInfo.Name
-	if !containerid.IsQualified(id) {
+	id := cmp.Or(o.owners.confirmed[cgroup], cgroupInfo.Name)
+	if o.owners.confirmed[cgroup] == "" && !containerid.IsQualified(id) {
 		id, _ = containerid.FromCgroup(id)
 	}
 	o.log.Warn("a container's file system does not answer: capmon no longer reads it, and does not know the file capabilities of its programs",

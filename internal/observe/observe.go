@@ -98,6 +98,9 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		return nil, err
 	}
 	o := newObserver(m, options)
+	if options.Monitor.NoRuntime {
+		o.recorder.Engine = "none"
+	}
 	o.observation = profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()}
 	o.last = capability.Capability(last)
 	o.lookups = newFileLookups(cgroups, o.logSilentFileSystem)
@@ -199,6 +202,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				o.inspectFile(ctx, event)
 			case event.File != nil:
 				o.inspectFile(ctx, event)
+			case event.ID != "" && o.addedWithoutRuntime(event):
 			case event.ID != "":
 				o.recordNewCgroup(event)
 				o.readBundleInBackground(ctx, event.Cgroup, event.ID, int(event.PID))

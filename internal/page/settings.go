@@ -69,6 +69,8 @@ func refused(reasons ...string) Block {
 // bestTarget returns the name of the target from whose tool the container comes.
 func bestTarget(c settings.LabeledContainer) string {
 	switch {
+	case c.Container.Kind != "":
+		return settings.Systemd
 	case c.KubernetesName() != "":
 		return "kubernetes"
 	case c.Container.Service() != "":

@@ -2,9 +2,12 @@ package patch
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
 
@@ -30,9 +33,15 @@ func Read(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// Replace replaces the contents of a file, as a whole or not at all. The file keeps its mode and owner. If the path is
+// Replace replaces the contents of a file, as a whole or not at all. It also makes a new file, and the directory of
+// drop-ins that the file is in (NAME.d). The file keeps its mode and owner. If the path is
 // a link, Replace replaces the target of the link.
 func Replace(path string, contents []byte) error {
+	if directory := filepath.Dir(path); strings.HasSuffix(directory, ".d") {
+		if err := os.Mkdir(directory, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("replacing %s: %w", path, err)
+		}
+	}
 	err := atomicfile.Write(path, func(w io.Writer) error {
 		_, err := w.Write(contents)
 		return err

@@ -17,6 +17,8 @@ type Kind struct {
 	Target string
 	// Services: the file has services. Otherwise, it has containers.
 	Services bool
+	// MayBeNew: capmon may make the file.
+	MayBeNew bool
 	// nameOf returns the name of a container in the file, "" if it is not known.
 	nameOf func(settings.LabeledContainer) string
 	change func([]byte, []Setting) (after []byte, notes []string, err error)
@@ -32,14 +34,33 @@ func Kinds() []Kind {
 			// A quadlet has one container only, with any name.
 			nameOf: func(c settings.LabeledContainer) string { return c.Label },
 			change: func(text []byte, changes []Setting) ([]byte, []string, error) {
-				if len(changes) > 1 {
-					return nil, nil, fmt.Errorf("a quadlet has one container and the profiles have several: choose with --container %s", names(changes))
+				if err := requireOne("a quadlet", "container", changes); err != nil {
+					return nil, nil, err
 				}
 				after, err := Quadlet(text, changes[0].Needs)
 				return after, nil, err
 			},
 		},
+		{
+			Target: settings.Systemd, MayBeNew: true,
+			nameOf: func(c settings.LabeledContainer) string { return c.Label },
+			change: func(text []byte, changes []Setting) ([]byte, []string, error) {
+				if err := requireOne("a unit", "service", changes); err != nil {
+					return nil, nil, err
+				}
+				after, err := Systemd(text, changes[0].Needs, changes[0].Ambient)
+				return after, nil, err
+			},
+		},
 	}
+}
+
+// requireOne returns an error if there are settings of several containers for a file that has one.
+func requireOne(file, one string, changes []Setting) error {
+	if len(changes) == 1 {
+		return nil
+	}
+	return fmt.Errorf("%s has one %s and the profiles have several: choose with --container %s", file, one, names(changes))
 }
 
 // ParseKind returns the kind of file for a target.
@@ -49,7 +70,7 @@ func ParseKind(target string) (Kind, error) {
 			return kind, nil
 		}
 	}
-	return Kind{}, fmt.Errorf("--patch is for compose, kubernetes and quadlet, not for %s: choose one of them with --for", target)
+	return Kind{}, fmt.Errorf("--patch is for compose, kubernetes, quadlet and systemd, not for %s: choose one of them with --for", target)
 }
 
 // Result is the result of [Kind.Patch].
@@ -84,7 +105,7 @@ func (k Kind) Patch(text []byte, all []settings.LabeledContainer, name string) (
 		for _, group := range groups {
 			group, notes := target.WithLiftedLimits(group)
 			limits = append(limits, notes...)
-			changes = append(changes, Setting{group.Label, group.Needs, !slices.ContainsFunc(group.Members, startsAsRoot)})
+			changes = append(changes, Setting{group.Label, group.Needs, group.Ambient(), !slices.ContainsFunc(group.Members, startsAsRoot)})
 			of = append(of, group.Members...)
 		}
 		after, notes, err := k.change(text, changes)

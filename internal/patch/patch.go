@@ -1,5 +1,5 @@
-// Package patch writes lists of capabilities into existing files: compose files, Kubernetes manifests and podman
-// quadlets. Every other byte of the files stays the same.
+// Package patch writes lists of capabilities into existing files: compose files, Kubernetes manifests, podman
+// quadlets and units of systemd. Every other byte of the files stays the same.
 package patch
 
 import (
@@ -17,6 +17,8 @@ import (
 type Setting struct {
 	Name  string
 	Needs capability.Set
+	// Ambient is the ambient set that a unit of systemd gives its processes.
+	Ambient capability.Set
 	// NotRoot: the image runs as a user other than root.
 	NotRoot bool
 }

@@ -52,8 +52,12 @@ func (s Summary) Invisible() []string {
 		reasons = append(reasons, "these programs kept all their capabilities with capset: "+Names(programs)+"; they may fail if one is missing")
 	}
 	if s.SharesPIDs {
-		reasons = append(reasons, "processes of other containers or the host are in its PID namespace: to inspect one of them, the container needs SYS_PTRACE or all "+
-			"capabilities in the permitted set of that process, and to change its scheduling, SYS_NICE or the same; capmon does not see every such call, and verify sees them only if these processes run")
+		others, trial := "other containers or the host", ", and verify sees them only if these processes run"
+		if s.Container.Kind != "" {
+			others, trial = "the host", ""
+		}
+		reasons = append(reasons, "processes of "+others+" are in its PID namespace: to inspect one of them, the container needs SYS_PTRACE or all "+
+			"capabilities in the permitted set of that process, and to change its scheduling, SYS_NICE or the same; capmon does not see every such call"+trial)
 	}
 	return reasons
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/monitor"
 )
@@ -86,6 +87,8 @@ type Run struct {
 	Readers []string `json:"readers,omitempty"`
 	// SharesPIDs: other containers or the host have processes in the container's pid namespace.
 	SharesPIDs bool `json:"sharesPIDs,omitempty"`
+	// Moved: a process of the command or unit has moved to another cgroup. capmon recorded its checks nevertheless.
+	Moved bool `json:"moved,omitempty"`
 	// Files are the files for which the kernel made checks, as far as capmon recorded them. Unlisted counts the checks
 	// whose files did not fit in the list.
 	Files    []File `json:"files,omitempty"`
@@ -132,6 +135,8 @@ type Container struct {
 	User   string            `json:"user,omitempty"`
 	// NetworkMode is the engine's name for the network: host, none, bridge, container:ID, ….
 	NetworkMode string `json:"networkMode,omitempty"`
+	// Kind is process for a command that capmon has started, unit for a unit of systemd, and empty for a container.
+	Kind container.Kind `json:"kind,omitempty"`
 	// Engine is the engine of the container, such as podman. It is empty for Docker. Without a socket of Podman, capmon
 	// knows the container from its OCI bundle, which has no labels.
 	Engine string `json:"engine,omitempty"`
@@ -194,7 +199,9 @@ type Grants struct {
 	// already running, it is the union over its processes and Engine: each process may have dropped some of its grants.
 	Kernel *capability.Set `json:"kernel,omitempty"`
 	// Permitted is the permitted set of the same process, or the union over the processes.
-	Permitted  *capability.Set `json:"permitted,omitempty"`
+	Permitted *capability.Set `json:"permitted,omitempty"`
+	// Ambient is the ambient set that a unit of systemd gives its processes; nil for other workloads.
+	Ambient    *capability.Set `json:"ambient,omitempty"`
 	Privileged bool            `json:"privileged,omitempty"`
 }
 

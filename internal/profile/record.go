@@ -66,12 +66,12 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 	runs := make([]Run, 0, len(snapshot.Containers))
 	for _, seen := range snapshot.Containers {
 		run := recordRun(seen, observation)
-		run.addFileCapabilities(seen, sources.Files)
+		info, known := sources.Infos[seen.ID]
+		run.addFileCapabilities(withoutGivenAmbient(seen, info), sources.Files)
 		run.addFailedExecutions(seen, sources.Walks)
 		run.addFiles(seen, sources.Walks)
 		run.markUnsureByFiles()
 		run.addLifted(seen, snapshot.LiftedRecorded)
-		info, known := sources.Infos[seen.ID]
 		if known {
 			run.setEngineInfo(info, sources)
 		}
@@ -88,6 +88,19 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		runs = append(runs, run)
 	}
 	return runs
+}
+
+// withoutGivenAmbient removes the ambient set that a unit gives its processes from their executions. The processes do
+// not need it: the settings of the unit with a shorter list also have a shorter ambient set.
+func withoutGivenAmbient(seen monitor.ContainerRecord, info container.Info) monitor.ContainerRecord {
+	if info.Ambient == nil {
+		return seen
+	}
+	seen.Executions = slices.Clone(seen.Executions)
+	for i := range seen.Executions {
+		seen.Executions[i].Ambient = seen.Executions[i].Ambient.Minus(*info.Ambient)
+	}
+	return seen
 }
 
 // setExitStatus finds the exit of this run among the exits of its container, which may have been restarted.
@@ -115,6 +128,7 @@ func recordRun(seen monitor.ContainerRecord, observation Observation) Run {
 		Ended:       observation.End,
 		Existed:     seen.Existed,
 		SharesPIDs:  seen.SharesPIDs,
+		Moved:       seen.Moved,
 		Running:     true,
 		Processes:   seen.Processes,
 		User:        seen.UID,
@@ -262,6 +276,7 @@ func (r *Run) setEngineInfo(info container.Info, sources Sources) {
 		Labels:      sources.KeptLabels.Of(info.Labels),
 		User:        info.User,
 		NetworkMode: info.NetworkMode,
+		Kind:        info.Kind,
 		Engine:      info.Engine,
 		Pod:         info.Pod,
 		Sandbox:     info.Sandbox,
@@ -270,7 +285,7 @@ func (r *Run) setEngineInfo(info container.Info, sources Sources) {
 		PodUID:      info.Kubernetes.UID,
 		Owner:       info.Kubernetes.Owner,
 	}
-	r.Grants.Privileged = info.Privileged
+	r.Grants.Privileged, r.Grants.Ambient = info.Privileged, info.Ambient
 	if info.Inspected {
 		isNew := sources.NewContainers[info.ID]
 		r.New = &isNew

@@ -80,7 +80,7 @@ func TestRecordHasTheEnginesDescription(t *testing.T) {
 			if diff := cmp.Diff(Container{ID: id, Name: "web", Image: "nginx", ImageID: "sha256:1", ImageDigest: "sha256:2", Labels: labels, User: "33", NetworkMode: "bridge"}, got.Container); diff != "" {
 				t.Error(diff)
 			}
-			want := Grants{test.engine, ptr(capability.DockerDefault()), ptr(capability.DockerDefault()), info.Privileged}
+			want := Grants{test.engine, ptr(capability.DockerDefault()), ptr(capability.DockerDefault()), nil, info.Privileged}
 			if diff := cmp.Diff(want, got.Grants); diff != "" {
 				t.Error(diff)
 			}

@@ -58,6 +58,8 @@ type Summary struct {
 	Readers []string
 	// SharesPIDs as in Run, for any of the runs.
 	SharesPIDs bool
+	// Moved as in Run, for any of the runs.
+	Moved bool
 	// Files and Unlisted as in Run.
 	Files    []File
 	Unlisted uint64
@@ -100,6 +102,8 @@ func (c Container) SharesList(other Container) bool { return c.key() == other.ke
 // key returns the same value for runs that belong together. Names are unique only in their engine.
 func (c Container) key() [4]string {
 	switch {
+	case c.Kind != "":
+		return [4]string{string(c.Kind), c.ID}
 	case c.Unconfirmed != "":
 		return [4]string{"unconfirmed", c.ID, c.Unconfirmed}
 	case c.Service() != "":
@@ -165,6 +169,7 @@ func (s *Summary) add(run Run) {
 	s.Lifted = addUpLifted(append(s.Lifted, run.Lifted...))
 	s.Readers = boundReaders(slices.Concat(s.Readers, run.Readers))
 	s.SharesPIDs = s.SharesPIDs || run.SharesPIDs
+	s.Moved = s.Moved || run.Moved
 	var unlisted uint64
 	s.Files, unlisted = boundFiles(addUpFiles(append(s.Files, run.Files...)))
 	s.Unlisted += run.Unlisted + unlisted
@@ -214,6 +219,7 @@ func (g Grants) Union(other Grants) Grants {
 		Engine:     union(g.Engine, other.Engine),
 		Kernel:     union(g.Kernel, other.Kernel),
 		Permitted:  union(g.Permitted, other.Permitted),
+		Ambient:    union(g.Ambient, other.Ambient),
 		Privileged: g.Privileged || other.Privileged,
 	}
 }

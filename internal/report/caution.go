@@ -9,6 +9,7 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alternatives"
 	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 )
@@ -39,6 +40,32 @@ func Alternatives(s profile.Summary) []string {
 
 // cautions implements [Cautions] for a printable summary.
 func cautions(s profile.Summary) []string {
+	notes := containerCautions(s)
+	if s.Container.Kind != "" {
+		for i := range notes {
+			notes[i] = withNoun(notes[i], workloadNoun(s))
+		}
+	}
+	return notes
+}
+
+// workloadNoun returns what a workload is, for people.
+func workloadNoun(s profile.Summary) string {
+	switch s.Container.Kind {
+	case container.Process:
+		return "command"
+	case container.Unit:
+		return "unit"
+	}
+	return "container"
+}
+
+// withNoun makes a text about a container one about another workload.
+func withNoun(text, noun string) string {
+	return strings.NewReplacer("the container", "the "+noun, "this container", "this "+noun, "a new container", "the "+noun, "run capmon verify", "try the list").Replace(text)
+}
+
+func containerCautions(s profile.Summary) []string {
 	var notes []string
 	if s.Container.Unconfirmed != "" {
 		notes = append(notes, "no engine confirms that this is a container: a user other than root may have created the cgroup "+s.Container.Unconfirmed+" with this name")
@@ -79,6 +106,9 @@ func cautions(s profile.Summary) []string {
 	}
 	if s.Grants.Disagree() {
 		notes = append(notes, disagreement(s.Grants))
+	}
+	if s.Moved {
+		notes = append(notes, "a process of the container has moved to another cgroup: capmon recorded its checks, but may not know the files that it used")
 	}
 	if s.EngineError != "" {
 		notes = append(notes, "the engine could not report the container's settings, so the grants are those that the kernel reports: "+s.EngineError)

@@ -8,8 +8,8 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alternatives"
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/dockerflags"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // schema is the version of the JSON formats of this package. It increases when a reader of the old format would misread
@@ -97,7 +97,8 @@ type jsonContainer struct {
 	Proved bool `json:"proved"`
 	// The latest proof; missing if the container was never verified.
 	Proof *profile.Proof `json:"proof,omitempty"`
-	// The options of docker run: the proved ones, or otherwise the observed ones; empty if startSeen is false.
+	// The options of docker run or, for a command or a unit, of systemd-run: the proved ones, or otherwise the observed
+	// ones; empty if startSeen is false.
 	Flags []string `json:"flags"`
 	// The patterns of use.
 	Uses []profile.UsePattern `json:"uses"`
@@ -178,7 +179,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		c.Granted, c.Unused = &granted, &unused
 	}
 	if s.StartSeen() {
-		c.Flags = dockerflags.Grant(s.List())
+		c.Flags = settings.Flags(s.Container.Kind, s.List())
 	}
 	for _, use := range s.Uses {
 		c.Classes[use.Class] = c.Classes[use.Class].With(use.Capability)

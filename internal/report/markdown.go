@@ -118,7 +118,7 @@ func listOf(s profile.Summary) (m listMarkdown) {
 func setText(set capability.Set) string { return cmp.Or(set.Text(), "no capability") }
 
 func deniedCaution(s profile.Summary) []string {
-	if s.Denied().Empty() {
+	if !mayHideDenials(s) {
 		return nil
 	}
 	return []string{"there may be more denials: Docker's seccomp profile denies some system calls before the kernel checks a capability"}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/capmon/capmon/internal/dockerflags"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
@@ -112,7 +111,7 @@ func writeFlags(out, notes io.Writer, p profile.Profile, options Options) error 
 		if len(all) > 1 {
 			prefix = name + ": "
 		}
-		if _, err := fmt.Fprintf(out, "%s%s\n", prefix, dockerflags.Line(s.List())); err != nil {
+		if _, err := fmt.Fprintf(out, "%s%s\n", prefix, strings.Join(settings.Flags(s.Container.Kind, s.List()), " ")); err != nil {
 			return err
 		}
 	}

@@ -14,11 +14,13 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alternatives"
 	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/dockerflags"
 	"github.com/capmon/capmon/internal/overview"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
+	"github.com/capmon/capmon/internal/shell"
 )
 
 // usesShown is the number of patterns of use that the table shows for one capability. --all and JSON show all of them.
@@ -74,12 +76,15 @@ func (p *page) containers(all []profile.Summary) {
 		}
 		p.container(s)
 	}
-	if !p.options.Quiet && slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
+	if !p.options.Quiet && slices.ContainsFunc(all, mayHideDenials) {
 		p.line("")
 		p.line("There may be more denials: Docker's seccomp profile denies some system calls before the")
 		p.line("kernel checks a capability.")
 	}
 }
+
+// mayHideDenials reports whether there may be more denials than those that capmon saw.
+func mayHideDenials(s profile.Summary) bool { return s.Container.Kind == "" && !s.Denied().Empty() }
 
 func (p *page) container(s profile.Summary) {
 	p.line("%s", heading(s, p.options.Color))
@@ -123,6 +128,12 @@ func (p *page) mark(s string, color text.Color) string {
 
 // command returns the command that runs the container with the list.
 func command(s profile.Summary) string {
+	switch s.Container.Kind {
+	case container.Process:
+		return settings.SystemdRun(s.List()) + " " + shell.Quote(s.Container.Name) + " …"
+	case container.Unit:
+		return settings.InDropIn(s)
+	}
 	if service := s.Container.Service(); service != "" {
 		return settings.ServiceUpdate(s.List(), service)
 	}
@@ -147,6 +158,8 @@ func heading(s profile.Summary, color bool) string {
 		parts = append(parts, s.Container.Image)
 	}
 	switch {
+	case s.Container.Kind != "":
+		parts = append(parts, workloadNoun(s))
 	case s.Container.Service() != "":
 		parts = append(parts, "service")
 	case s.Container.Name != "":
@@ -351,11 +364,15 @@ func Program(use profile.UsePattern) string {
 	return use.Program
 }
 
-// Verdict returns how many granted capabilities the container never used, for CIS 5.4.
+// Verdict returns how many granted capabilities the workload never used: for a container, for CIS 5.4.
 func Verdict(s profile.Summary) string {
+	rule := "CIS 5.4: "
+	if s.Container.Kind != "" {
+		rule = ""
+	}
 	unused, known := s.Unused()
 	if !known {
-		return "CIS 5.4: the grants are not known"
+		return rule + "the grants are not known"
 	}
 	granted, _ := s.Grants.Set()
 	where := ""
@@ -363,9 +380,9 @@ func Verdict(s profile.Summary) string {
 		where = " in the recorded part"
 	}
 	if row := overview.Of(s); !row.Certain() {
-		return fmt.Sprintf("CIS 5.4: capmon did not see the use of %d of %d granted capabilities%s", unused.Len(), granted.Len(), where)
+		return rule + fmt.Sprintf("capmon did not see the use of %d of %d granted capabilities%s", unused.Len(), granted.Len(), where)
 	}
-	return fmt.Sprintf("CIS 5.4: %d of %d granted capabilities were never used%s", unused.Len(), granted.Len(), where)
+	return rule + fmt.Sprintf("%d of %d granted capabilities were never used%s", unused.Len(), granted.Len(), where)
 }
 
 func newTable(columns ...any) table.Writer {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/shell"
 )
@@ -71,8 +72,14 @@ func startsUnseen(groups []Group) error {
 // HowToRecordStart returns instructions for recording a start. The text contains nothing from labels, because an image
 // can set them, and no command that removes a container.
 func HowToRecordStart(s profile.Summary) string {
-	if s.Container.PodName != "" {
+	switch {
+	case s.Container.PodName != "":
 		return "start a new pod while capmon serve or capmon profile records"
+	case s.Container.Kind == container.Process || isScope(s):
+		return "run: capmon profile --save=FILE --process -- COMMAND"
+	case s.Container.Kind == container.Unit:
+		name := shell.Quote(s.Container.Name)
+		return "run capmon profile --save=FILE --unit " + name + ", and while it runs: systemctl restart " + name
 	}
 	return "start a new container while capmon serve records, or run: capmon profile --save=FILE -- docker run … " +
 		shell.Quote(cmp.Or(s.Container.Image, "IMAGE"))

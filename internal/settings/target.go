@@ -181,7 +181,7 @@ func (t Target) Settings(all []LabeledContainer, style Style) (text string, note
 func (t Target) Replicas(all []LabeledContainer) map[string][]LabeledContainer {
 	byGroup, byLabel := make(map[string][]LabeledContainer), make(map[string][]LabeledContainer)
 	group := func(c LabeledContainer) string {
-		if t.nameOf == nil || t.leftOut != nil && t.leftOut(c) != "" {
+		if t.nameOf == nil || t.reasonToLeaveOut(c) != "" {
 			return "only " + c.Label
 		}
 		return fmt.Sprintf("%q %q", t.nameOf(c), c.origin())
@@ -197,17 +197,24 @@ func (t Target) Replicas(all []LabeledContainer) map[string][]LabeledContainer {
 
 // included returns the containers for which the target has settings, with notes about the others.
 func (t Target) included(all []LabeledContainer) (included []LabeledContainer, notes []Note) {
-	if t.leftOut == nil {
-		return all, nil
-	}
 	for _, c := range all {
-		if reason := t.leftOut(c); reason != "" {
+		if reason := t.reasonToLeaveOut(c); reason != "" {
 			notes = append(notes, Note{c.Label, "left out: " + reason})
 		} else {
 			included = append(included, c)
 		}
 	}
 	return included, notes
+}
+
+func (t Target) reasonToLeaveOut(c LabeledContainer) string {
+	switch {
+	case c.Container.Kind != "" && t.Name != Systemd:
+		return "it is not a container: use --for " + Systemd
+	case t.leftOut != nil:
+		return t.leftOut(c)
+	}
+	return ""
 }
 
 // oneEach returns a group for each container.

@@ -134,6 +134,7 @@ func execute(t *testing.T, command ...string) result {
 type seen struct {
 	ID, Name, Image string
 	Unconfirmed     string
+	Kind            string
 	Engine, Pod     string
 	Sandbox         bool
 	PodName, PodUID string

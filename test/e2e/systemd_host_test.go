@@ -17,7 +17,11 @@ type machine struct {
 }
 
 // systemdOf starts a machine for a test.
-func systemdOf(t *testing.T) machine {
+func systemdOf(t *testing.T) machine { return systemdIn(t, "") }
+
+// systemdIn is like systemdOf, but unless the path is empty, the machine has the cgroups with this path, and not the
+// container's cgroups.
+func systemdIn(t *testing.T, cgroup string) machine {
 	t.Helper()
 	socket := strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
 	const name = "machine"
@@ -36,7 +40,7 @@ func systemdOf(t *testing.T) machine {
 	if err := os.WriteFile("/proc/"+outside+"/root/etc/systemd/system/idle.service", []byte(units["idle.service"]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m.pid = boot(t, outside)
+	m.pid = boot(t, outside, cgroup)
 	eventually(t, "systemd has started all units", func() bool {
 		return m.command("systemctl", "is-system-running", "--wait").Run() == nil
 	})
@@ -44,19 +48,27 @@ func systemdOf(t *testing.T) machine {
 }
 
 // boot starts systemd as the first process of a pid namespace, in a container's cgroups and namespaces, and returns its
-// process ID. This systemd cannot change the kernel's settings, which are the host's.
-func boot(t *testing.T, outside string) string {
+// process ID. cgroup replaces the path of the cgroups, unless it is empty. This systemd cannot change the kernel's
+// settings, which are the host's.
+func boot(t *testing.T, outside, cgroup string) string {
 	t.Helper()
 	script := fmt.Sprintf(`
 		while IFS=: read -r _ name path; do
+			path=${1:-$path}
 			for mount in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/"${name#name=}"; do
+				if [ -n "$1" ] && [ -e "$mount/cgroup.procs" ]; then mkdir -p "$mount$path"; fi
 				if [ -n "${path#/}" ] && [ -e "$mount$path/cgroup.procs" ]; then echo $$ >"$mount$path/cgroup.procs"; fi
 			done
 		done </proc/%[1]s/cgroup
 		exec nsenter --target %[1]s --mount --ipc --uts unshare --pid --fork --kill-child --mount-proc --propagation shared \
 			sh -c 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"' sh \
 			env --ignore-environment container=docker PATH=/usr/bin:/usr/sbin:/bin /usr/lib/systemd/systemd --unit=idle.service`, outside)
-	cmd := exec.Command("sh", "-c", script)
+	cmd := exec.Command("sh", "-c", script, "sh", cgroup)
+	if cgroup != "" {
+		t.Cleanup(func() { // after the end of all processes in them
+			_ = exec.Command("sh", "-c", `find /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1" -depth -type d -exec rmdir {} +`, "sh", cgroup).Run()
+		})
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

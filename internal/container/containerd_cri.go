@@ -84,8 +84,8 @@ func (p *criPlugin) describe(ctx context.Context, info Info) Info {
 	return info.withCRI(known)
 }
 
-// describeAll sets what the plugin reports about the containers in a list. If the plugin does not answer, they keep what
-// their annotations have.
+// describeAll sets what the plugin reports about the containers in a list. If the plugin does not answer, they keep
+// what their annotations have.
 func (p *criPlugin) describeAll(ctx context.Context, infos []Info) {
 	var all []Info
 	p.ask(ctx, func(ctx context.Context) (err error) {

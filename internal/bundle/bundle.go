@@ -189,9 +189,10 @@ func (b *Bundle) readAnnotations() {
 		b.setPod(kubernetes.FromLabels(a), a[kubernetes.ContainerLabel])
 		b.Created = parseTime(a[crioPrefix+"Created"])
 	case Containerd:
-		b.Name, b.Image = a[nerdctlPrefix+"name"], a[nerdctlPrefix+"image-name"]
-		if !b.Nerdctl() && b.Namespace == kubernetesNamespace {
-			b.Image = cmp.Or(a[criPrefix+"image-name"], b.Image)
+		if b.Nerdctl() {
+			b.Name, b.Image = a[nerdctlPrefix+"name"], a[nerdctlPrefix+"image-name"]
+		} else if b.Namespace == kubernetesNamespace {
+			b.Image = a[criPrefix+"image-name"]
 			b.Pod = a[criPrefix+"sandbox-id"]
 			b.Sandbox = a[criPrefix+"container-type"] == typeSandbox && b.Pod == b.ID
 			pod := kubernetes.Pod{Namespace: a[criPrefix+"sandbox-namespace"], Name: a[criPrefix+"sandbox-name"], UID: a[criPrefix+"sandbox-uid"]}

@@ -163,6 +163,7 @@ func TestImagesCannotNameContainersOfContainerd(t *testing.T) {
 		{"k8s.io", nerdctl + cri, "web", ""},
 		{"default", nerdctl + cri, "web", ""},
 		{"default", cri, "", ""},
+		{"k8s.io", `"nerdctl/name": "victim"`, "", ""}, // ctr makes annotations of labels
 	} {
 		b := parsedIn(t, Bundle{Engine: Containerd, Namespace: test.namespace}, configOf("/x/"+one, test.annotations))
 		if b.Name != test.name || b.Pod != test.pod || b.Sandbox {

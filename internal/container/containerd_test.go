@@ -137,6 +137,7 @@ func TestLabelsOfImagesNameNoContainers(t *testing.T) {
 		{"of nerdctl", defaultNamespace, digits, renamed, nerdctl + cri, "web", false},
 		{"of nerdctl in another namespace", "prod", digits, renamed, nerdctl + cri, "prod/web", false},
 		{"of ctr", defaultNamespace, "web", forged, "", "web", false},
+		{"of ctr, which makes annotations of labels", kubernetesNamespace, "web", forged, `"nerdctl/name": "victim"`, "web", false},
 		{"of Docker", dockerNamespace, digits, forged, nerdctl + cri, "", false},
 		{"of ctr in another namespace", "prod", "web", forged, "", "prod/web", false},
 	} {

@@ -92,7 +92,13 @@ func (f fakeContainer) makeCgroup(cgroup string) {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() {
-		testutil.Eventually(f.t, cgroup+" can be removed", func() bool { return os.Remove(directory) == nil })
+		testutil.Eventually(f.t, cgroup+" can be removed", func() bool {
+			pids, _ := f.cgroups.Procs(cgroup) // some may have started since the last attempt
+			for _, pid := range pids {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			return os.Remove(directory) == nil
+		})
 	})
 }
 
@@ -180,11 +186,6 @@ func TestReadFromChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pids []int
-	t.Cleanup(func() {
-		for _, pid := range pids {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	})
 	testutil.Eventually(t, "the chain runs", func() bool {
 		var err error
 		pids, err = f.cgroups.Procs(f.cgroup)

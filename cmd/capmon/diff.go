@@ -27,8 +27,9 @@ func newDiff() *cobra.Command {
 		Use:   "diff [BEFORE [AFTER]]",
 		Short: "Report which needs and call sites are new, gone or changed between two profiles",
 		Long: `diff compares the profiles BEFORE and AFTER, for example of two versions of an image. It
-pairs containers by their service of Compose or a swarm, then by their name. Last, it
-pairs containers by their image without its tag, if each profile has one container of it.
+pairs containers by their service of Compose or a swarm or by the owner of their pods,
+then by their name. Last, it pairs containers by their image without its tag, if each
+profile has one container of it.
 
 If you name fewer than two files, diff reads the missing profiles from the database:
 --image selects the runs before, and --with-image the runs after. It then merges all

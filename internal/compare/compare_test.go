@@ -3,6 +3,7 @@ package compare
 import (
 	"fmt"
 	"math/rand"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -56,6 +57,21 @@ func composed(project, service string) change {
 
 func oneOff(project, service string) change {
 	return labelled("com.docker.compose.project", project, "com.docker.compose.service", service, "com.docker.compose.oneoff", "True")
+}
+
+func in(engine string) change {
+	return func(r *profile.Run) {
+		r.Container.Engine, r.Container.ID, r.ID = engine, engine+r.Container.ID[len(engine):], engine+r.ID
+	}
+}
+
+// of makes the container part of a pod of Kubernetes, whose name is that of the container without its last part.
+func of(owner string) change {
+	return func(r *profile.Run) {
+		c := &r.Container
+		c.Engine, c.Owner = "containerd", owner
+		c.Namespace, c.PodName, _ = strings.Cut(path.Dir(c.Name), "/")
+	}
 }
 
 func lasting(d time.Duration) change {
@@ -130,6 +146,36 @@ func TestContainersArePaired(t *testing.T) {
 			before: []profile.Run{run("a-web-1", "app", composed("a", "web")), run("b-web-1", "app", composed("b", "web"))},
 			after:  []profile.Run{run("b-web-1", "app", composed("b", "web")), run("a-web-1", "app", composed("a", "web"))},
 			want:   []string{"a/web@app a/web@app service", "b/web@app b/web@app service"},
+		},
+		{
+			name:   "by name in each engine",
+			before: []profile.Run{run("web", "app:1"), run("web", "site:1", in("podman"))},
+			after:  []profile.Run{run("web", "site:2", in("podman")), run("web", "app:2")},
+			want:   []string{"web@app:1 web@app:2 name", "web@site:1 web@site:2 name"},
+		},
+		{
+			name:   "by name in another engine, if each profile has one such container",
+			before: []profile.Run{run("web", "app:1"), run("db", "postgres")},
+			after:  []profile.Run{run("web", "app:2", in("podman")), run("db", "postgres")},
+			want:   []string{"db@postgres db@postgres name", "web@app:1 web@app:2 name"},
+		},
+		{
+			name:    "not by name if several engines have such a container",
+			before:  []profile.Run{run("web", "app:1"), run("web", "site:1", in("podman"))},
+			after:   []profile.Run{run("web", "app:2", in("containerd"))},
+			wantErr: `cannot match the containers of name "web": the earlier profile has 0f0f0f0f0f0f, podman0f0f0f, the later profile has web`,
+		},
+		{
+			name:   "by the owner of their pods, in another namespace",
+			before: []profile.Run{run("a/web-7d9f-x2x4q/main", "app:1", of("Deployment/web")), run("a/web-7d9f-abcde/main", "app:1", of("Deployment/web"))},
+			after:  []profile.Run{run("b/web-5c8b-fghij/main", "app:2", of("Deployment/web")), run("b/web-5c8b-fghij/proxy", "proxy", of("Deployment/web"))},
+			want:   []string{"- Deployment/web/proxy@proxy ", "Deployment/web/main@app:1 Deployment/web/main@app:2 service"},
+		},
+		{
+			name:   "static pods by name",
+			before: []profile.Run{run("kube-system/etcd-node1/etcd", "etcd:1", of("Node"))},
+			after:  []profile.Run{run("kube-system/etcd-node1/etcd", "etcd:2", of("Node"))},
+			want:   []string{"kube-system/etcd-node1/etcd@etcd:1 kube-system/etcd-node1/etcd@etcd:2 name"},
 		},
 		{
 			name:   "one-offs apart from their service",

@@ -3,11 +3,13 @@ package compare
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
 
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
@@ -19,7 +21,7 @@ type PairedBy string
 // The kinds of matches, in the order in which they are tried.
 const (
 	ByChoice  PairedBy = "choice"
-	ByService PairedBy = "service" // of a swarm or of Compose
+	ByService PairedBy = "service" // of a swarm or of Compose, or the owner of pods
 	ByName    PairedBy = "name"
 	ByImage   PairedBy = "image" // without its tag, if each profile has one container of it
 	ByOnly    PairedBy = "only"  // each profile has one container
@@ -50,10 +52,13 @@ func ParseChoice(s string) (Choice, error) {
 }
 
 // identity identifies a container in a profile. The replicas of a service have one identity, and so have all runs with
-// one name, even if their images differ.
+// one name, even if their images differ. Containers of different engines have different identities, and a command is
+// not a container.
 type identity struct {
 	kind          PairedBy
-	project, name string
+	workload      container.Kind
+	engine        string
+	project, name string // project is the namespace of a pod
 }
 
 func (o Options) groups(p profile.Profile) []*profile.Summary {
@@ -71,18 +76,23 @@ func (o Options) groups(p profile.Profile) []*profile.Summary {
 }
 
 func identify(c profile.Container) identity {
+	id := identity{workload: c.Kind, engine: c.Engine}
 	project, service := c.ComposeService()
 	switch {
 	case c.Service() != "":
-		return identity{kind: ByService, name: c.Service()}
+		id.kind, id.name = ByService, c.Service()
+	case strings.Contains(c.Owner, "/"): // its pods have random names, unlike static pods, whose owner is Node
+		id.kind, id.project, id.name = ByService, c.Namespace, c.Owner+"/"+path.Base(c.Name)
 	case service != "" && c.OneOff():
-		return identity{kind: ByService, project: project, name: service + " (one-off)"}
+		id.kind, id.project, id.name = ByService, project, service+" (one-off)"
 	case service != "":
-		return identity{kind: ByService, project: project, name: service}
+		id.kind, id.project, id.name = ByService, project, service
 	case c.Name != "":
-		return identity{kind: ByName, name: c.Name}
+		id.kind, id.name = ByName, c.Name
+	default:
+		id.kind, id.name = Unpaired, c.ID
 	}
-	return identity{kind: Unpaired, name: c.ID}
+	return id
 }
 
 // repository returns the shortest name of an image, without its tag or digest.
@@ -120,6 +130,7 @@ func pair(before, after []*profile.Summary, choices []Choice) ([]pairing, error)
 	}{
 		{"", identified}, // the kind is that of the identity
 		{ByService, withoutProject},
+		{"", withoutEngine},
 		{ByImage, imageOf},
 	} {
 		var err error
@@ -147,12 +158,20 @@ func identified(c profile.Container) (identity, bool) {
 
 func withoutProject(c profile.Container) (identity, bool) {
 	id := identify(c)
-	return identity{kind: id.kind, name: id.name}, id.kind == ByService
+	id.project = ""
+	return id, id.kind == ByService
+}
+
+// withoutEngine pairs a container with the one that replaces it in another engine.
+func withoutEngine(c profile.Container) (identity, bool) {
+	id := identify(c)
+	id.engine = ""
+	return id, id.kind != Unpaired
 }
 
 // imageOf leaves out services, because the names of services are stable.
 func imageOf(c profile.Container) (identity, bool) {
-	return identity{kind: ByImage, name: repository(c.Image)}, identify(c).kind != ByService && c.Image != ""
+	return identity{kind: ByImage, name: repository(c.Image)}, identify(c).kind != ByService && c.Kind == "" && c.Image != ""
 }
 
 // match pairs the containers that have the same key, and returns the others. It returns an error if a key that is in
@@ -168,7 +187,7 @@ func match(pairs []pairing, before, after []*profile.Summary, by PairedBy, key f
 			continue
 		}
 		if len(then[id]) > 1 || len(now[id]) > 1 {
-			return nil, nil, nil, &AmbiguousError{Image: id.kind == ByImage, Name: id.name, Before: titles(then[id]), After: titles(now[id])}
+			return nil, nil, nil, &AmbiguousError{By: id.kind, Name: id.name, Before: titles(then[id]), After: titles(now[id])}
 		}
 		pairs = append(pairs, pairing{cmp.Or(by, id.kind, ByName), then[id][0], s})
 		paired[then[id][0]], paired[s] = true, true
@@ -189,18 +208,14 @@ func index(all []*profile.Summary, key func(profile.Container) (identity, bool))
 
 // AmbiguousError means that several containers of one profile match.
 type AmbiguousError struct {
-	Image bool // Name is the name of an image, otherwise of a service
-	Name  string
+	By   PairedBy // what Name is: ByService, ByName or ByImage
+	Name string
 	// Before and After are the names of the candidates.
 	Before, After []string
 }
 
 func (e *AmbiguousError) Error() string {
-	what := "service"
-	if e.Image {
-		what = "image"
-	}
-	return fmt.Sprintf("cannot match the containers of %s %q: the earlier profile has %s, the later profile has %s", what, e.Name, listed(e.Before), listed(e.After))
+	return fmt.Sprintf("cannot match the containers of %s %q: the earlier profile has %s, the later profile has %s", e.By, e.Name, listed(e.Before), listed(e.After))
 }
 
 // listed makes a list safe for a terminal.
@@ -226,6 +241,15 @@ func titles(all []*profile.Summary) []string {
 			titles = append(titles, id.project+"/"+id.name)
 		default:
 			titles = append(titles, nameOf(*s))
+		}
+	}
+	count := make(map[string]int)
+	for _, title := range titles {
+		count[title]++
+	}
+	for i, title := range titles {
+		if count[title] > 1 { // in several engines
+			titles[i] = containerid.Short(all[i].Container.ID)
 		}
 	}
 	return titles

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,13 +15,11 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/audit"
 	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/page"
-	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/store"
@@ -50,8 +47,8 @@ func newAudit(logging *logging) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit [CONTAINER...] [--static | --profile FILE --for DURATION --db FILE]",
 		Short: "Audit containers against CIS Docker Benchmark 5.4: no unneeded capabilities",
-		Long: `audit compares the capabilities that each container of the Docker engine, running or
-not, is granted with the capabilities that it uses. The status is pass, fail, or manual
+		Long: `audit compares the capabilities that each container of the engines, running or not,
+is granted with the capabilities that it uses. The status is pass, fail, or manual
 if capmon cannot decide. audit prints an overview with a line for each container, the
 gravest first. For a named container that does not pass, and with --details for each one,
 audit also prints the reasons, and commands that fix the container or find out what it
@@ -84,7 +81,7 @@ The exit code is 1 if a container fails.`,
 	flags := cmd.Flags()
 	registerOutput(flags, &a.format, append(audit.Formats(), htmlFormat)...)
 	a.overview.register(flags)
-	a.engine.register(flags, onlyDocker, onlyPodman)
+	a.engine.register(flags, onlyDocker, onlyPodman, onlyContainerd, onlyCRI)
 	flags.StringArrayVar(&a.files, "profile", nil, "read what the containers use from the profile in this `FILE`; may be repeated")
 	registerDB(flags, &a.input.db)
 	registerWaivers(flags, &a.waivers)
@@ -135,9 +132,6 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	defer engine.Close()
-	if docker, only := engine.(*container.Docker); len(names) == 0 && a.engine.value == allEngines && (!only || docker.Local()) {
-		reportNotAudited(cmd, log)
-	}
 	subjects, all, err := a.collect(cmd.Context(), cmd, engine, names) // to report errors before the observation
 	if err != nil {
 		return err
@@ -182,32 +176,6 @@ func (a *auditFlags) connect(ctx context.Context, log *zap.Logger) (auditedEngin
 	return audited, nil
 }
 
-// reportNotAudited prints which containers the audit leaves out, because containerd does not have their settings.
-func reportNotAudited(cmd *cobra.Command, log *zap.Logger) {
-	containerds, err := container.FindContainerd(container.ContainerdOptions{WithoutDocker: true})
-	if err != nil {
-		log.Debug("finding containerd failed", zap.Error(err))
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), runningTime)
-	defer cancel()
-	var names []string
-	for _, containerd := range containerds {
-		running, err := containerd.List(ctx, false)
-		if err != nil {
-			log.Debug("containerd does not list its containers", zap.Error(err))
-		}
-		for _, info := range running {
-			if !info.Sandbox {
-				names = append(names, printable.Word(cmp.Or(info.Name, containerid.Short(info.ID))))
-			}
-		}
-		_ = containerd.Close()
-	}
-	if len(names) > 0 {
-		reportLeftOut(cmd.ErrOrStderr(), log, "because capmon audits only containers of Docker and Podman", abbreviate(names), names)
-	}
-}
-
 // load reads the saved profiles and the database.
 func (a *auditFlags) load(cmd *cobra.Command) ([]profile.Profile, error) {
 	saved, err := loadAll(a.files)
@@ -236,17 +204,9 @@ func (a *auditFlags) readsDB(cmd *cobra.Command) bool {
 func (a *auditFlags) collect(ctx context.Context, cmd *cobra.Command, engine auditedEngines, names []string) (subjects []audit.Subject, all map[string]string, err error) {
 	err = showSlow(statusLineOf(optional(cmd, progressNote)), "reading the settings of the containers", func() (err error) {
 		subjects, all, err = audit.Collect(ctx, engine, names)
-		return a.withRemedy(err)
+		return err
 	})
 	return subjects, all, err
-}
-
-// withRemedy adds what to do about an unknown container.
-func (a *auditFlags) withRemedy(err error) error {
-	if errors.Is(err, container.ErrNotFound) {
-		return fmt.Errorf("%w: docker ps --all lists the containers", err)
-	}
-	return err
 }
 
 // observe profiles the running containers, as capmon profile does. The progress shows the audited ones.

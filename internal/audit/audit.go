@@ -71,10 +71,15 @@ type ContainerResult struct {
 	Image   string `json:"image"`
 	ImageID string `json:"imageID"`
 	// Engine is the engine of the container, such as podman; empty for Docker. Pod is the ID of its pod.
-	Engine  string `json:"engine,omitempty"`
-	Pod     string `json:"pod,omitempty"`
-	Running bool   `json:"running"`
-	User    string `json:"user,omitempty"`
+	Engine string `json:"engine,omitempty"`
+	Pod    string `json:"pod,omitempty"`
+	// Namespace and PodName identify the pod of a container of Kubernetes. Owner is what made the pod, such as
+	// Deployment/web, or Node for a static pod.
+	Namespace string `json:"namespace,omitempty"`
+	PodName   string `json:"podName,omitempty"`
+	Owner     string `json:"owner,omitempty"`
+	Running   bool   `json:"running"`
+	User      string `json:"user,omitempty"`
 	// Service is the swarm service that the container is a task of; empty if it is not a task. Compose is the service
 	// of a Compose file; nil if the container does not belong to one.
 	Service string   `json:"service,omitempty"`
@@ -105,7 +110,10 @@ type ContainerResult struct {
 
 // Identity returns what identifies the container.
 func (c *ContainerResult) Identity() profile.Container {
-	return profile.Container{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.labels, User: c.User}
+	return profile.Container{
+		ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.labels, User: c.User,
+		Engine: c.Engine, Pod: c.Pod, Namespace: c.Namespace, PodName: c.PodName, Owner: c.Owner,
+	}
 }
 
 // OfItsBuild reports whether the observation may be of the container's build of its image.
@@ -293,7 +301,8 @@ func judge(subject Subject, seen observations, waivers *waiver.Matching, o Optio
 	info, own := subject.Info, ownLabels(subject.Info.Labels, subject.Settings)
 	s := seen.of(info)
 	c := &ContainerResult{
-		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Engine: info.Engine, Pod: info.Pod, Running: info.Running, User: info.User,
+		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Engine: info.Engine, Pod: info.Pod,
+		Namespace: info.Kubernetes.Namespace, PodName: info.Kubernetes.Name, Owner: info.Kubernetes.Owner, Running: info.Running, User: info.User,
 		Service: serviceOf(info.Labels, own), Compose: composeOf(info.Labels, own), labels: info.Labels, Grants: grantsOf(info, seen, o), Summary: s,
 	}
 	e := evidence{container: c, summary: s, static: o.Profile == nil, thresholds: o.Thresholds}
@@ -306,7 +315,11 @@ func judge(subject Subject, seen observations, waivers *waiver.Matching, o Optio
 			c.Status = findings.Manual
 		}
 	}
-	if c.Status == findings.Fail || c.Status == findings.Manual {
+	switch {
+	case c.Status != findings.Fail && c.Status != findings.Manual:
+	case info.Engine != "":
+		c.Remedy = e.remedyWithoutDocker()
+	default:
 		c.Remedy = e.remedy(recreations{
 			trial:     trial(subject, o),
 			unchanged: dockerrun.Unchanged(subject.Settings, o.Names, o.WithValues),
@@ -319,14 +332,23 @@ func judge(subject Subject, seen observations, waivers *waiver.Matching, o Optio
 		}
 	}
 	c.Hints = e.hints(subject.Settings)
-	for _, check := range relatedChecks {
-		outcome := Related{check.rule.ID, findings.Pass, "it complies: " + strings.ToLower(check.rule.Title[:1]) + check.rule.Title[1:]}
-		if fault := check.fault(subject.Settings); fault != "" {
-			outcome = Related{check.rule.ID, findings.Fail, fault}
-		}
-		c.Related = append(c.Related, outcome)
-	}
+	c.Related = relatedOf(subject)
 	return c
+}
+
+// relatedOf returns the results for the related rules, as far as the settings that they need are known.
+func relatedOf(subject Subject) (results []Related) {
+	withAPI := subject.Info.Engine == "" || subject.Info.Engine == container.Podman // Docker's, which has all settings
+	for _, check := range relatedChecks {
+		fault := check.fault(subject.Settings)
+		switch {
+		case fault != "":
+			results = append(results, Related{check.rule.ID, findings.Fail, fault})
+		case withAPI || check.inSpec:
+			results = append(results, Related{check.rule.ID, findings.Pass, "it complies: " + strings.ToLower(check.rule.Title[:1]) + check.rule.Title[1:]})
+		}
+	}
+	return results
 }
 
 // trial returns how to run the container without --privileged, and with the capabilities that it has.

@@ -17,30 +17,29 @@ type Engine interface {
 
 // Collect reads the settings of the containers in wanted, by ID or name, from the engine. If wanted is empty, it reads
 // the settings of all containers, running or not, except the sandboxes of pods. names maps the IDs of all containers to
-// their names. Collect returns [container.ErrNotFound] if a container in wanted does not exist.
+// their names. The error is a [*container.UnknownError] if a container in wanted does not exist.
 func Collect(ctx context.Context, engine Engine, wanted []string) (subjects []Subject, names map[string]string, err error) {
 	all, err := engine.List(ctx, true)
 	if err != nil {
 		return nil, nil, err
 	}
 	names = make(map[string]string)
-	ids := wanted
 	for _, info := range all {
 		names[info.ID] = info.Name
-		if len(wanted) == 0 {
-			ids = append(ids, info.ID)
+	}
+	if len(wanted) > 0 {
+		if all, err = container.Find(all, wanted); err != nil {
+			return nil, nil, err
 		}
 	}
-	seen := make(map[string]bool)
-	for _, id := range ids {
-		subject, err := collect(ctx, engine, id)
+	for _, info := range all {
+		subject, err := collect(ctx, engine, info.ID)
 		switch {
 		case errors.Is(err, container.ErrNotFound) && len(wanted) == 0: // removed since List
 		case err != nil:
 			return nil, nil, err
 		case subject.Info.Sandbox && len(wanted) == 0: // it runs no workload
-		case !seen[subject.Info.ID]:
-			seen[subject.Info.ID] = true
+		default:
 			subjects = append(subjects, subject)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/overview"
-	"github.com/capmon/capmon/internal/profile"
 )
 
 // Overview returns the overview of the audited containers.
@@ -27,7 +26,6 @@ func (c *ContainerResult) row() overview.Row {
 		}
 		row.Observed, row.Runs = time.Duration(o.Seconds*float64(time.Second)), o.Runs
 	}
-	self := profile.Container{Name: c.Name, Image: c.Image, Labels: c.labels}
-	row.Replica = overview.Replica(self, row)
+	row.Replica = overview.Replica(c.Identity(), row)
 	return row
 }

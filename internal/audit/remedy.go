@@ -73,11 +73,8 @@ type recreations struct {
 // standalone reports whether docker run created the container, and not Compose or a swarm.
 func (e evidence) standalone() bool { return e.container.Service == "" && e.container.Compose == nil }
 
-// remedy returns how to fix the container.
+// remedy returns how to fix a container of Docker.
 func (e evidence) remedy(recreations recreations) Remedy {
-	if e.container.Engine == container.Podman {
-		return e.podmanRemedy()
-	}
 	var r Remedy
 	if !e.observed() || len(e.observable()) > 0 {
 		r.Observe, r.NewStart = e.observe(recreations.unchanged), len(e.gaps()) > 0
@@ -174,8 +171,8 @@ func (e evidence) observe(unchanged dockerrun.Recreation) []string {
 	}
 }
 
-// profileFile returns the file for a profile of a container or service.
-func profileFile(name string) string { return "./" + name + ".json" }
+// profileFile returns the file for a profile of a container or service. The names of pods have slashes.
+func profileFile(name string) string { return "./" + strings.ReplaceAll(name, "/", "-") + ".json" }
 
 // auditProfile returns the command that audits containers with the profile of a container or service.
 func auditProfile(name string, audited ...string) string {

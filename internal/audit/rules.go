@@ -27,34 +27,36 @@ var capabilitiesRule = findings.Rule{
 }
 
 // relatedCheck checks a related rule, which needs only the settings. fault returns what violates the rule, or "".
+// inSpec: the OCI specification suffices to know that a container complies.
 type relatedCheck struct {
-	rule  findings.Rule
-	fault func(container.Settings) string
+	rule   findings.Rule
+	inSpec bool
+	fault  func(container.Settings) string
 }
 
 var relatedChecks = []relatedCheck{
-	{related("CIS-5.5", "Privileged containers are not used", "leave out --privileged", "not privileged"), func(s container.Settings) string {
+	{related("CIS-5.5", "Privileged containers are not used", "leave out --privileged", "not privileged"), false, func(s container.Settings) string {
 		return when(s.Container.HostConfig.Privileged, "it is privileged: it has all capabilities and devices, and no seccomp or AppArmor profile")
 	}},
-	{related("CIS-5.10", "The host's network namespace is not shared", "leave out --network=host", "a network namespace of its own"), func(s container.Settings) string {
+	{related("CIS-5.10", "The host's network namespace is not shared", "leave out --network=host", "a network namespace of its own"), true, func(s container.Settings) string {
 		return when(s.Container.HostConfig.NetworkMode.IsHost(), "it shares the host's network namespace")
 	}},
-	{related("CIS-5.16", "The host's process namespace is not shared", "leave out --pid=host", "a process namespace of its own"), func(s container.Settings) string {
+	{related("CIS-5.16", "The host's process namespace is not shared", "leave out --pid=host", "a process namespace of its own"), true, func(s container.Settings) string {
 		return when(s.Container.HostConfig.PidMode.IsHost(), "it shares the host's process namespace")
 	}},
-	{related("CIS-5.17", "The host's IPC namespace is not shared", "leave out --ipc=host", "an IPC namespace of its own"), func(s container.Settings) string {
+	{related("CIS-5.17", "The host's IPC namespace is not shared", "leave out --ipc=host", "an IPC namespace of its own"), false, func(s container.Settings) string {
 		return when(s.Container.HostConfig.IpcMode.IsHost(), "it shares the host's IPC namespace")
 	}},
-	{related("CIS-5.21", "The host's UTS namespace is not shared", "leave out --uts=host", "a UTS namespace of its own"), func(s container.Settings) string {
+	{related("CIS-5.21", "The host's UTS namespace is not shared", "leave out --uts=host", "a UTS namespace of its own"), false, func(s container.Settings) string {
 		return when(s.Container.HostConfig.UTSMode.IsHost(), "it shares the host's UTS namespace")
 	}},
-	{related("CIS-5.22", "The default seccomp profile is not disabled", "leave out --security-opt=seccomp=unconfined and --privileged", "the engine's profile"), func(s container.Settings) string {
+	{related("CIS-5.22", "The default seccomp profile is not disabled", "leave out --security-opt=seccomp=unconfined and --privileged", "the engine's profile"), true, func(s container.Settings) string {
 		return when(unconfined(s), "it has no seccomp profile")
 	}},
-	{related("CIS-5.26", "The container is restricted from acquiring additional privileges", "add --security-opt=no-new-privileges", "not restricted"), func(s container.Settings) string {
+	{related("CIS-5.26", "The container is restricted from acquiring additional privileges", "add --security-opt=no-new-privileges", "not restricted"), true, func(s container.Settings) string {
 		return when(!noNewPrivileges(s), "no-new-privileges is not set: set-user-ID programs and file capabilities can raise privileges")
 	}},
-	{related("CIS-5.31", "The host's user namespace is not shared", "leave out --userns=host", "the setting of the engine"), func(s container.Settings) string {
+	{related("CIS-5.31", "The host's user namespace is not shared", "leave out --userns=host", "the setting of the engine"), false, func(s container.Settings) string {
 		return when(s.Container.HostConfig.UsernsMode.IsHost(), "it uses the host's user namespace")
 	}},
 }

@@ -26,6 +26,9 @@ type Member interface {
 	Alive(ctx context.Context) error
 	// Endpoint returns the address of the engine, such as unix:///run/podman/podman.sock.
 	Endpoint() string
+	// Settings returns the settings of a container, as far as the engine reports them. The error is [ErrNotFound] if
+	// there is no such container.
+	Settings(ctx context.Context, id string) (Settings, error)
 }
 
 // Engines are several engines as one. An engine that fails or does not answer does not delay the others: the results
@@ -322,16 +325,9 @@ func (e *Engines) Inspect(ctx context.Context, id string) (Info, error) {
 	return find(ctx, e, id, inspect, func(i Info) string { return i.ID })
 }
 
-// Settings returns all settings of a container, as [Docker.Settings]. The error is [ErrNotFound] if no engine that
-// reports settings has the container.
+// Settings returns the settings of a container, as its engine reports them.
 func (e *Engines) Settings(ctx context.Context, id string) (Settings, error) {
-	settings := func(ctx context.Context, m *member) (Settings, error) {
-		engine, ok := m.Member.(*Docker)
-		if !ok {
-			return Settings{}, ErrNotFound
-		}
-		return engine.Settings(ctx, id)
-	}
+	settings := func(ctx context.Context, m *member) (Settings, error) { return m.Settings(ctx, id) }
 	return find(ctx, e, id, settings, func(s Settings) string { return s.Container.ID })
 }
 

@@ -90,6 +90,11 @@ func (f *fakeEngine) List(ctx context.Context, _ bool) ([]Info, error) {
 	return slices.SortedFunc(maps.Values(f.containers), func(one, other Info) int { return strings.Compare(one.ID, other.ID) }), nil
 }
 
+func (f *fakeEngine) Settings(ctx context.Context, id string) (Settings, error) {
+	info, err := f.Inspect(ctx, id)
+	return info.settings(), err
+}
+
 func (f *fakeEngine) Inspect(ctx context.Context, id string) (Info, error) {
 	if err := f.answer(ctx); err != nil {
 		return Info{}, err

@@ -11,7 +11,7 @@ import (
 	"github.com/capmon/capmon/internal/containerid"
 )
 
-// UnknownError means that no running container has this name or ID.
+// UnknownError means that no container, or none that runs, has this name or ID.
 type UnknownError struct {
 	Name string
 	// Nearest are the names of at most three running containers with the most similar names, the most similar first.
@@ -33,7 +33,7 @@ func (e *UnknownError) Error() string {
 	case len(e.Nearest) == 0:
 		return fmt.Sprintf("no container %q: no container is running", e.Name)
 	}
-	return fmt.Sprintf("no running container %q: the nearest are %s", e.Name, strings.Join(e.Nearest, ", "))
+	return fmt.Sprintf("no container %q: the nearest that run are %s", e.Name, strings.Join(e.Nearest, ", "))
 }
 
 // nearestShown is the number of names that an [UnknownError] lists.
@@ -49,7 +49,21 @@ func Resolve(ctx context.Context, engine Engine, names []string) ([]Info, error)
 	if err != nil {
 		return nil, err
 	}
-	var found []Info
+	found, err := Find(all, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, info := range found {
+		if !info.Running {
+			return nil, &UnknownError{Name: cmp.Or(info.Name, info.ID), Stopped: true, Engine: info.Engine}
+		}
+	}
+	return found, nil
+}
+
+// Find is like [Resolve], among the containers of a list, which need not run. The names of a pod mean its running
+// containers, if there are any.
+func Find(all []Info, names []string) (found []Info, err error) {
 	for _, name := range names {
 		info, err := resolve(all, name)
 		if err != nil {
@@ -95,9 +109,6 @@ func resolve(all []Info, name string) (Info, error) {
 	}
 	if len(matches) == 0 {
 		return Info{}, &UnknownError{Name: name, Nearest: nearest(all, name)}
-	}
-	if !matches[0].Running {
-		return Info{}, &UnknownError{Name: name, Stopped: true, Engine: matches[0].Engine}
 	}
 	return matches[0], nil
 }

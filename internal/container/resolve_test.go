@@ -62,10 +62,10 @@ func TestResolve(t *testing.T) {
 		{name: "a container of a pod", args: []string{"pay/web-1/main"}, want: []string{"pay/web-1/main"}},
 		{name: "stopped", args: []string{"old"}, error: `"old" is not running`},
 		{name: "stopped, of Podman", args: []string{"stopped-pod"}, error: "capmon profile --all-containers -- podman start -a stopped-pod"},
-		{name: "stopped, by ID", args: []string{"dd"}, error: `"dd" is not running`},
-		{name: "unknown", args: []string{"weby"}, error: `no running container "weby": the nearest are web, wed`},
-		{name: "prefix of a name", args: []string{"we"}, error: `the nearest are web, wed`},
-		{name: "empty", args: []string{""}, error: `no running container ""`},
+		{name: "stopped, by ID", args: []string{"dd"}, error: `"old" is not running`},
+		{name: "unknown", args: []string{"weby"}, error: `no container "weby": the nearest that run are web, wed`},
+		{name: "prefix of a name", args: []string{"we"}, error: `the nearest that run are web, wed`},
+		{name: "empty", args: []string{""}, error: `no container ""`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			infos, err := Resolve(t.Context(), engine, test.args)

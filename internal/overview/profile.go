@@ -3,6 +3,7 @@ package overview
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/capmon/capmon/internal/profile"
@@ -62,6 +63,9 @@ func selector(c profile.Container) string {
 func Replica(c profile.Container, row Row) string {
 	if c.Unconfirmed != "" || c.Image == "" {
 		return ""
+	}
+	if strings.Contains(c.Owner, "/") { // the pod has a random name
+		return fmt.Sprintf("container %q of %q in %q", path.Base(c.Name), c.Owner, c.Namespace)
 	}
 	if project, service := c.ComposeService(); service != "" && !c.OneOff() {
 		return fmt.Sprintf("service %q of %q", service, project)

@@ -44,6 +44,15 @@ func securityContext(c changes) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
+// SecurityContext returns the setting that grants a container in a pod the needs and nothing else, on one line.
+func SecurityContext(needs capability.Set) string {
+	text := "securityContext: {capabilities: {drop: " + flowList([]string{dockerflags.All})
+	if !needs.Empty() {
+		text += ", add: " + flowList(Names(needs))
+	}
+	return text + "}}"
+}
+
 // podNotes returns notes about the Pod Security Standards that allow the capabilities, and about the processes that get
 // them.
 func podNotes(c changes) []string {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -247,6 +248,45 @@ func TestSandboxesOfKubernetesAreNotJudged(t *testing.T) {
 	settings := mustExecute(t, binary, "flags", file, "--for=kubernetes")
 	if !strings.Contains(settings, "drop: [ALL]") || !strings.Contains(settings, "add: [CHOWN]") || strings.Count(settings, "securityContext:") != 1 {
 		t.Errorf("got the settings\n%s", settings)
+	}
+}
+
+func TestAuditOfPods(t *testing.T) {
+	t.Parallel()
+	n := newKubernetesNode(t)
+	file := filepath.Join(t.TempDir(), "profile.json")
+	observation := n.watch("--save="+file, "--label=app=audited")
+	p := n.runPod("cri-audit", "web-7d9f-aaaaa", map[string]string{"app": "audited", "pod-template-hash": "7d9f"}, nil)
+	id := p.start("main", []string{"CHOWN", "NET_RAW"}, forever...)
+	p.exec(id, "chown", "5", "/tmp")
+	observation.interrupt()
+	audit := func(args ...string) result {
+		t.Helper()
+		return execute(t, append([]string{"env", "DOCKER_HOST=" + noEngine(t), "CONTAINERD_ADDRESS=" + n.address, binary, "audit"}, args...)...)
+	}
+	r := audit("--static", "-o", "json")
+	var got struct {
+		Containers []struct{ Name, Engine, Namespace, PodName, Owner string }
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &got); err != nil {
+		t.Fatalf("%v: %s", err, r.stderr)
+	}
+	if len(got.Containers) != 1 { // the sandbox runs no workload
+		t.Fatalf("%+v", got.Containers)
+	}
+	if one := got.Containers[0]; one.Engine != "containerd" || one.Namespace != "cri-audit" || one.PodName != "web-7d9f-aaaaa" || one.Owner != "Deployment/web" {
+		t.Errorf("%+v", one)
+	}
+	same(t, "granted", grantsOf(t, r)["containerd cri-audit/web-7d9f-aaaaa/main"], caps("CHOWN", "NET_RAW"))
+	r = audit("--profile="+file, "--min-observed=1us", "--even-if-start-unseen", "cri-audit/web-7d9f-aaaaa/main")
+	want := "in the specification of Deployment/web in the namespace cri-audit, set for the container main: securityContext: {capabilities: {drop: [ALL], add: [CHOWN]}}"
+	if r.code != exitFindings || !strings.Contains(r.stdout, want) {
+		t.Errorf("exit code %d, and %q is not in\n%s%s", r.code, want, r.stdout, r.stderr)
+	}
+	// Without a profile, the audit describes how to observe a new pod.
+	r = audit("--static", "cri-audit/web-7d9f-aaaaa/main")
+	if want := "--container='cri-audit/web-*/main'"; !strings.Contains(r.stdout, want) {
+		t.Errorf("%q is not in\n%s%s", want, r.stdout, r.stderr)
 	}
 }
 

@@ -379,7 +379,8 @@ func TestKubernetesBesideDocker(t *testing.T) {
 	busy := p.start("busy", []string{"CHOWN"}, forever...)
 	p.exec(busy, "chown", "5", "/tmp")
 	short := p.run("short", []string{"SYS_CHROOT"}, "chroot", "/", "true")
-	mustExecute(t, "docker", "run", "--rm", "--name=cri-docker", "--label=app=beside", "bb", "chroot", "/", "true")
+	mustExecute(t, "docker", "run", "--name=cri-docker", "--label=app=beside", "bb", "chroot", "/", "true")
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", "cri-docker") }) // later, so that capmon can still inspect it
 	r := observation.interrupt()
 	got := parseReport(t, r)
 	if len(got) != 3 {

@@ -322,6 +322,18 @@ func (e *Engines) Inspect(ctx context.Context, id string) (Info, error) {
 	return find(ctx, e, id, inspect, func(i Info) string { return i.ID })
 }
 
+// Announced implements [Announcer].
+func (e *Engines) Announced(ctx context.Context, id string) (Info, error) {
+	announced := func(ctx context.Context, m *member) (Info, error) {
+		engine, ok := m.Member.(Announcer)
+		if !ok {
+			return Info{}, ErrNotFound
+		}
+		return engine.Announced(ctx, id)
+	}
+	return find(ctx, e, id, announced, func(i Info) string { return i.ID })
+}
+
 // Settings returns all settings of a container, as [Docker.Settings]. The error is [ErrNotFound] if no engine that
 // reports settings has the container.
 func (e *Engines) Settings(ctx context.Context, id string) (Settings, error) {

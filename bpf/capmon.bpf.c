@@ -12,6 +12,7 @@
 #include "types.h"
 #include "maps.h"
 #include "cgroup.h"
+#include "expected_container.h"
 #include "phase.h"
 #include "executed_files.h"
 #include "cred.h"
@@ -675,6 +676,18 @@ static __always_inline int handle_exit(struct task_struct *task)
 
 DEFINE_WITH_FALLBACK("tp_btf/sched_process_exit", capmon_exit, PROGRAM_EXIT, handle_exit(task),
 		     struct task_struct *task)
+
+/* The kernel has made a cgroup, and no process can be in it yet (cgroup_mkdir, kernel/cgroup/cgroup.c).
+ * This program has no fallback: it cannot run twice at once, since the kernel holds a lock. */
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(capmon_cgroup_mkdir, struct cgroup *cgroup, const char *path)
+{
+	if (config.preemptible)
+		bpf_preempt_disable();
+	add_if_expected(cgroup, path);
+	end_program();
+	return 0;
+}
 
 /* Attached only if call chains in modules are cached. */
 SEC("tp_btf/module_free")

@@ -90,6 +90,11 @@ type CapmonCallValue struct {
 	Uid     uint32
 }
 
+type CapmonCgroupPath struct {
+	_    structs.HostLayout
+	Path [256]uint8
+}
+
 type CapmonCgroupWalk struct {
 	_         structs.HostLayout
 	Name      [128]int8
@@ -399,6 +404,11 @@ type CapmonExecutionValue struct {
 	Pid     uint32
 	Uid     uint32
 	Path    [256]uint8
+}
+
+type CapmonExpectedContainer struct {
+	_  structs.HostLayout
+	Id [128]uint8
 }
 
 type CapmonFileEvent struct {
@@ -713,6 +723,7 @@ type CapmonProgramSpecs struct {
 	CapmonCapset          *ebpf.ProgramSpec `ebpf:"capmon_capset"`
 	CapmonCapsetFallback  *ebpf.ProgramSpec `ebpf:"capmon_capset_fallback"`
 	CapmonCapsetKretprobe *ebpf.ProgramSpec `ebpf:"capmon_capset_kretprobe"`
+	CapmonCgroupMkdir     *ebpf.ProgramSpec `ebpf:"capmon_cgroup_mkdir"`
 	CapmonExec            *ebpf.ProgramSpec `ebpf:"capmon_exec"`
 	CapmonExecFallback    *ebpf.ProgramSpec `ebpf:"capmon_exec_fallback"`
 	CapmonExit            *ebpf.ProgramSpec `ebpf:"capmon_exit"`
@@ -736,34 +747,36 @@ type CapmonProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CapmonMapSpecs struct {
-	Calls          *ebpf.MapSpec `ebpf:"calls"`
-	CgroupCache    *ebpf.MapSpec `ebpf:"cgroup_cache"`
-	CgroupWalk     *ebpf.MapSpec `ebpf:"cgroup_walk"`
-	CheckCaches    *ebpf.MapSpec `ebpf:"check_caches"`
-	CheckCtx       *ebpf.MapSpec `ebpf:"check_ctx"`
-	CheckScratch   *ebpf.MapSpec `ebpf:"check_scratch"`
-	Checks         *ebpf.MapSpec `ebpf:"checks"`
-	ContainerSlots *ebpf.MapSpec `ebpf:"container_slots"`
-	Containers     *ebpf.MapSpec `ebpf:"containers"`
-	Counters       *ebpf.MapSpec `ebpf:"counters"`
-	EntriesAdded   *ebpf.MapSpec `ebpf:"entries_added"`
-	EntriesRemoved *ebpf.MapSpec `ebpf:"entries_removed"`
-	Events         *ebpf.MapSpec `ebpf:"events"`
-	ExecScratch    *ebpf.MapSpec `ebpf:"exec_scratch"`
-	Executions     *ebpf.MapSpec `ebpf:"executions"`
-	FallbackMarks  *ebpf.MapSpec `ebpf:"fallback_marks"`
-	FileScratch    *ebpf.MapSpec `ebpf:"file_scratch"`
-	Files          *ebpf.MapSpec `ebpf:"files"`
-	FrameCache     *ebpf.MapSpec `ebpf:"frame_cache"`
-	Grants         *ebpf.MapSpec `ebpf:"grants"`
-	LastCgroup     *ebpf.MapSpec `ebpf:"last_cgroup"`
-	PendingChecks  *ebpf.MapSpec `ebpf:"pending_checks"`
-	RecordedUnit   *ebpf.MapSpec `ebpf:"recorded_unit"`
-	SeccompCalls   *ebpf.MapSpec `ebpf:"seccomp_calls"`
-	Stacks         *ebpf.MapSpec `ebpf:"stacks"`
-	TaskDenials    *ebpf.MapSpec `ebpf:"task_denials"`
-	TaskStates     *ebpf.MapSpec `ebpf:"task_states"`
-	Unconfirmed    *ebpf.MapSpec `ebpf:"unconfirmed"`
+	Calls              *ebpf.MapSpec `ebpf:"calls"`
+	CgroupCache        *ebpf.MapSpec `ebpf:"cgroup_cache"`
+	CgroupWalk         *ebpf.MapSpec `ebpf:"cgroup_walk"`
+	CheckCaches        *ebpf.MapSpec `ebpf:"check_caches"`
+	CheckCtx           *ebpf.MapSpec `ebpf:"check_ctx"`
+	CheckScratch       *ebpf.MapSpec `ebpf:"check_scratch"`
+	Checks             *ebpf.MapSpec `ebpf:"checks"`
+	ContainerSlots     *ebpf.MapSpec `ebpf:"container_slots"`
+	Containers         *ebpf.MapSpec `ebpf:"containers"`
+	Counters           *ebpf.MapSpec `ebpf:"counters"`
+	EntriesAdded       *ebpf.MapSpec `ebpf:"entries_added"`
+	EntriesRemoved     *ebpf.MapSpec `ebpf:"entries_removed"`
+	Events             *ebpf.MapSpec `ebpf:"events"`
+	ExecScratch        *ebpf.MapSpec `ebpf:"exec_scratch"`
+	Executions         *ebpf.MapSpec `ebpf:"executions"`
+	ExpectedContainers *ebpf.MapSpec `ebpf:"expected_containers"`
+	FallbackMarks      *ebpf.MapSpec `ebpf:"fallback_marks"`
+	FileScratch        *ebpf.MapSpec `ebpf:"file_scratch"`
+	Files              *ebpf.MapSpec `ebpf:"files"`
+	FrameCache         *ebpf.MapSpec `ebpf:"frame_cache"`
+	Grants             *ebpf.MapSpec `ebpf:"grants"`
+	LastCgroup         *ebpf.MapSpec `ebpf:"last_cgroup"`
+	NewCgroupPath      *ebpf.MapSpec `ebpf:"new_cgroup_path"`
+	PendingChecks      *ebpf.MapSpec `ebpf:"pending_checks"`
+	RecordedUnit       *ebpf.MapSpec `ebpf:"recorded_unit"`
+	SeccompCalls       *ebpf.MapSpec `ebpf:"seccomp_calls"`
+	Stacks             *ebpf.MapSpec `ebpf:"stacks"`
+	TaskDenials        *ebpf.MapSpec `ebpf:"task_denials"`
+	TaskStates         *ebpf.MapSpec `ebpf:"task_states"`
+	Unconfirmed        *ebpf.MapSpec `ebpf:"unconfirmed"`
 }
 
 // CapmonVariableSpecs contains global variables before they are loaded into the kernel.
@@ -827,34 +840,36 @@ func (o *CapmonObjects) Close() error {
 //
 // It can be passed to LoadCapmonObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CapmonMaps struct {
-	Calls          *ebpf.Map `ebpf:"calls"`
-	CgroupCache    *ebpf.Map `ebpf:"cgroup_cache"`
-	CgroupWalk     *ebpf.Map `ebpf:"cgroup_walk"`
-	CheckCaches    *ebpf.Map `ebpf:"check_caches"`
-	CheckCtx       *ebpf.Map `ebpf:"check_ctx"`
-	CheckScratch   *ebpf.Map `ebpf:"check_scratch"`
-	Checks         *ebpf.Map `ebpf:"checks"`
-	ContainerSlots *ebpf.Map `ebpf:"container_slots"`
-	Containers     *ebpf.Map `ebpf:"containers"`
-	Counters       *ebpf.Map `ebpf:"counters"`
-	EntriesAdded   *ebpf.Map `ebpf:"entries_added"`
-	EntriesRemoved *ebpf.Map `ebpf:"entries_removed"`
-	Events         *ebpf.Map `ebpf:"events"`
-	ExecScratch    *ebpf.Map `ebpf:"exec_scratch"`
-	Executions     *ebpf.Map `ebpf:"executions"`
-	FallbackMarks  *ebpf.Map `ebpf:"fallback_marks"`
-	FileScratch    *ebpf.Map `ebpf:"file_scratch"`
-	Files          *ebpf.Map `ebpf:"files"`
-	FrameCache     *ebpf.Map `ebpf:"frame_cache"`
-	Grants         *ebpf.Map `ebpf:"grants"`
-	LastCgroup     *ebpf.Map `ebpf:"last_cgroup"`
-	PendingChecks  *ebpf.Map `ebpf:"pending_checks"`
-	RecordedUnit   *ebpf.Map `ebpf:"recorded_unit"`
-	SeccompCalls   *ebpf.Map `ebpf:"seccomp_calls"`
-	Stacks         *ebpf.Map `ebpf:"stacks"`
-	TaskDenials    *ebpf.Map `ebpf:"task_denials"`
-	TaskStates     *ebpf.Map `ebpf:"task_states"`
-	Unconfirmed    *ebpf.Map `ebpf:"unconfirmed"`
+	Calls              *ebpf.Map `ebpf:"calls"`
+	CgroupCache        *ebpf.Map `ebpf:"cgroup_cache"`
+	CgroupWalk         *ebpf.Map `ebpf:"cgroup_walk"`
+	CheckCaches        *ebpf.Map `ebpf:"check_caches"`
+	CheckCtx           *ebpf.Map `ebpf:"check_ctx"`
+	CheckScratch       *ebpf.Map `ebpf:"check_scratch"`
+	Checks             *ebpf.Map `ebpf:"checks"`
+	ContainerSlots     *ebpf.Map `ebpf:"container_slots"`
+	Containers         *ebpf.Map `ebpf:"containers"`
+	Counters           *ebpf.Map `ebpf:"counters"`
+	EntriesAdded       *ebpf.Map `ebpf:"entries_added"`
+	EntriesRemoved     *ebpf.Map `ebpf:"entries_removed"`
+	Events             *ebpf.Map `ebpf:"events"`
+	ExecScratch        *ebpf.Map `ebpf:"exec_scratch"`
+	Executions         *ebpf.Map `ebpf:"executions"`
+	ExpectedContainers *ebpf.Map `ebpf:"expected_containers"`
+	FallbackMarks      *ebpf.Map `ebpf:"fallback_marks"`
+	FileScratch        *ebpf.Map `ebpf:"file_scratch"`
+	Files              *ebpf.Map `ebpf:"files"`
+	FrameCache         *ebpf.Map `ebpf:"frame_cache"`
+	Grants             *ebpf.Map `ebpf:"grants"`
+	LastCgroup         *ebpf.Map `ebpf:"last_cgroup"`
+	NewCgroupPath      *ebpf.Map `ebpf:"new_cgroup_path"`
+	PendingChecks      *ebpf.Map `ebpf:"pending_checks"`
+	RecordedUnit       *ebpf.Map `ebpf:"recorded_unit"`
+	SeccompCalls       *ebpf.Map `ebpf:"seccomp_calls"`
+	Stacks             *ebpf.Map `ebpf:"stacks"`
+	TaskDenials        *ebpf.Map `ebpf:"task_denials"`
+	TaskStates         *ebpf.Map `ebpf:"task_states"`
+	Unconfirmed        *ebpf.Map `ebpf:"unconfirmed"`
 }
 
 func (m *CapmonMaps) Close() error {
@@ -874,12 +889,14 @@ func (m *CapmonMaps) Close() error {
 		m.Events,
 		m.ExecScratch,
 		m.Executions,
+		m.ExpectedContainers,
 		m.FallbackMarks,
 		m.FileScratch,
 		m.Files,
 		m.FrameCache,
 		m.Grants,
 		m.LastCgroup,
+		m.NewCgroupPath,
 		m.PendingChecks,
 		m.RecordedUnit,
 		m.SeccompCalls,
@@ -938,6 +955,7 @@ type CapmonPrograms struct {
 	CapmonCapset          *ebpf.Program `ebpf:"capmon_capset"`
 	CapmonCapsetFallback  *ebpf.Program `ebpf:"capmon_capset_fallback"`
 	CapmonCapsetKretprobe *ebpf.Program `ebpf:"capmon_capset_kretprobe"`
+	CapmonCgroupMkdir     *ebpf.Program `ebpf:"capmon_cgroup_mkdir"`
 	CapmonExec            *ebpf.Program `ebpf:"capmon_exec"`
 	CapmonExecFallback    *ebpf.Program `ebpf:"capmon_exec_fallback"`
 	CapmonExit            *ebpf.Program `ebpf:"capmon_exit"`
@@ -962,6 +980,7 @@ func (p *CapmonPrograms) Close() error {
 		p.CapmonCapset,
 		p.CapmonCapsetFallback,
 		p.CapmonCapsetKretprobe,
+		p.CapmonCgroupMkdir,
 		p.CapmonExec,
 		p.CapmonExecFallback,
 		p.CapmonExit,

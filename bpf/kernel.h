@@ -118,9 +118,12 @@ struct cgroup_subsys_state {
 	struct cgroup_subsys_state *parent;
 };
 
+struct cgroup_root;
+
 struct cgroup {
 	struct cgroup_subsys_state self;
 	struct kernfs_node *kn;
+	struct cgroup_root *root; /* of the hierarchy */
 	int level; /* 0 for the root */
 	struct cgroup *ancestors[]; /* from the root to the cgroup itself, since 6.1 */
 };

@@ -383,6 +383,16 @@ struct unit {
 	__u8 id[CGROUP_NAME_LEN]; /* the ID of the unit */
 };
 
+/* The path of a cgroup below the root of its hierarchy, with zeros up to the end. */
+struct cgroup_path {
+	__u8 path[PATH_LEN];
+};
+
+/* A container that an engine has announced before its cgroup exists. */
+struct expected_container {
+	__u8 id[CGROUP_NAME_LEN];
+};
+
 /* The key of a slot. Each container that a user other than root can have created needs one of the
  * limited number of slots to get its own entry in the containers map. */
 struct container_slot_key {

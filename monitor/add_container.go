@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -51,51 +50,6 @@ func (m *Monitor) AddContainer(where, id string, pid int) (cgroup uint64, err er
 	return cgroup, m.addContainer(where, cgroup, id, pid)
 }
 
-// addPoll is how often AddNewContainer looks for the cgroup. A runtime needs some 30 ms between the creation of the
-// cgroup and the start of the container's program.
-const addPoll = time.Millisecond
-
-// AddNewContainer is like AddContainer for a container that has no cgroup yet. It waits until the cgroup exists or ctx
-// ends. So the programs know the container before its program starts. It returns an error that wraps [os.ErrExist] if
-// the cgroup exists already.
-func (m *Monitor) AddNewContainer(ctx context.Context, where, id string) (cgroup uint64, err error) {
-	if path.Clean(where) != where || where == "/" || len(id) > maxAssignedID {
-		return 0, fmt.Errorf("the cgroup %s or the ID %.20q is not usable: %w", kernel.ShortPath(where), id, ErrNotInContainer)
-	}
-	if _, err := m.cgroups.ID(where); err == nil {
-		return 0, fmt.Errorf("the cgroup %s: %w", kernel.ShortPath(where), os.ErrExist)
-	}
-	ticks := time.NewTicker(addPoll)
-	defer ticks.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-ticks.C:
-		}
-		cgroup, err = m.cgroups.ID(where)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, os.ErrNotExist) {
-			return 0, err
-		}
-	}
-	if outer, err := m.containerAbove(where); err != nil || outer != "" {
-		return 0, errors.Join(err, fmt.Errorf("the cgroup %s is part of the container in %s: %w", kernel.ShortPath(where), kernel.ShortPath(outer), ErrNotInContainer))
-	}
-	m.adding.Lock()
-	defer m.adding.Unlock()
-	if known, err := m.isAdded(cgroup, id); known || err != nil {
-		return cgroup, err
-	}
-	value := bpf.CapmonContainer{FirstNs: m.clock.Now()}
-	if value.Delegated, err = m.cgroups.Delegated(path.Dir(where)); err != nil {
-		return 0, err
-	}
-	return cgroup, m.storeAdded(where, cgroup, id, value)
-}
-
 // checkCgroup returns an error if a cgroup cannot be that of one container with the first process pid.
 func (m *Monitor) checkCgroup(where string, pid int) error {
 	own, err := m.cgroups.Path(pid)
@@ -135,7 +89,7 @@ func (m *Monitor) containerAbove(where string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if m.isAssigned(id) {
+		if m.isRecorded(id) {
 			return outer, nil
 		}
 	}
@@ -198,14 +152,7 @@ func (m *Monitor) isAdded(cgroup uint64, id string) (bool, error) {
 	if found := entryID(&known); found != id {
 		return false, fmt.Errorf("the cgroup belongs to the container %.80q: %w", found, ErrNotInContainer)
 	}
-	m.assigned.Store(cgroup, struct{}{})
 	return true, nil
-}
-
-// isAssigned reports whether AddContainer has added the container with this cgroup.
-func (m *Monitor) isAssigned(cgroup uint64) bool {
-	_, assigned := m.assigned.Load(cgroup)
-	return assigned
 }
 
 // addContainer adds an entry to the map of containers. The caller holds adding.
@@ -266,7 +213,6 @@ func (m *Monitor) storeAdded(where string, cgroup uint64, id string, value bpf.C
 	if err := storeContainerEntry(m.attached.maps, cgroup, value, id); err != nil {
 		return err
 	}
-	m.assigned.Store(cgroup, struct{}{})
 	if err := m.correctCaches(where, cgroup); err != nil {
 		return err
 	}

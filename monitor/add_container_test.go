@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // Checks in a cgroup without a container's name count as soon as the container is added. Before that, the programs have
@@ -55,36 +54,6 @@ func TestCgroupsOfOthersAreNotAdded(t *testing.T) {
 		}
 	}
 	if all := runs(snapshot(t, m), "default/web"); len(all) > 0 {
-		t.Errorf("recorded %+v", all)
-	}
-}
-
-// A cgroup that exists already may have a workload.
-func TestNewContainersHaveNoCgroup(t *testing.T) {
-	m := start(t, Options{})
-	tree := newCgroupTree(t)
-	where := path.Join(tree.top, "web")
-	tree.make(where)
-	if _, err := m.AddNewContainer(t.Context(), where, "default/web"); !errors.Is(err, os.ErrExist) {
-		t.Errorf("added a cgroup that exists: %v", err)
-	}
-	later := path.Join(tree.top, "later")
-	added := make(chan error, 1)
-	go func() {
-		_, err := m.AddNewContainer(t.Context(), later, "default/later")
-		added <- err
-	}()
-	select {
-	case err := <-added:
-		t.Fatalf("added a container without a cgroup: %v", err)
-	case <-time.After(10 * addPoll):
-	}
-	tree.make(later)
-	if err := <-added; err != nil {
-		t.Fatal(err)
-	}
-	tree.check("later")
-	if all := runs(snapshot(t, m), "default/later"); len(all) != 1 || all[0].Existed {
 		t.Errorf("recorded %+v", all)
 	}
 }

@@ -7,7 +7,8 @@
 //
 // The package requires Linux 5.15 or later with BTF, on amd64 or arm64, and the rights that docs/privileges.md
 // lists. Methods that require a later kernel say so. It neither logs nor connects to a container engine: it identifies
-// containers by the IDs in the names of their cgroups. examples/monitor is a small program that uses it.
+// containers by the IDs in the names of their cgroups. Its caller can name others ([Monitor.ExpectContainer],
+// [Monitor.AddContainer]). examples/monitor is a small program that uses the package.
 //
 // A Monitor is safe for concurrent use; a [DeltaReader] is not. All times are on the clock of [Monitor.Now].
 //

@@ -207,9 +207,6 @@ func (m *Monitor) lookUpID(cgroup uint64) (string, error) {
 	if err != nil || value == nil {
 		return "", err
 	}
-	if value.NoRuntime != 0 {
-		m.assigned.Store(cgroup, struct{}{}) // also a new cgroup of a unit
-	}
 	return entryID(value), nil
 }
 
@@ -233,7 +230,8 @@ func (m *Monitor) findEntry(cgroup uint64) (*bpf.CapmonContainer, error) {
 
 // entryID returns the container ID in the name of a container's cgroup. The programs recognize such names by the same
 // rule (is_container_name in bpf/cgroup.h). The ID is empty if the entry stands for several cgroups
-// (CgroupInfo.Folded), or if the cgroup was renamed. The entries of [Monitor.AddContainer] have the ID itself as name.
+// (CgroupInfo.Folded), or if the cgroup was renamed. The entries of [Monitor.AddContainer] and
+// [Monitor.ExpectContainer] have the ID itself as name.
 func entryID(value *bpf.CapmonContainer) string {
 	name := cString(value.Name[:])
 	if containerid.IsQualified(name) || value.NoRuntime != 0 {

@@ -39,7 +39,7 @@ func (m *Monitor) registerContainersStartedDuringAttach(recording uint64) error 
 // forEachContainerCgroup visits the topmost cgroup of every container. It skips cgroups that vanish.
 func (m *Monitor) forEachContainerCgroup(visit func(cgroup string) error) error {
 	return m.walkCgroups(func(cgroup kernel.CgroupDir) error {
-		if _, ok := containerid.FromCgroup(cgroup.Name()); (!ok || m.isPod(cgroup)) && !m.isAddedDirectory(cgroup) {
+		if _, ok := containerid.FromCgroup(cgroup.Name()); (!ok || m.isPod(cgroup)) && !m.isRecordedDirectory(cgroup) {
 			return nil
 		}
 		if err := visit(cgroup.Path()); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -49,10 +49,17 @@ func (m *Monitor) forEachContainerCgroup(visit func(cgroup string) error) error 
 	})
 }
 
-// isAddedDirectory reports whether AddContainer has added the container with this cgroup.
-func (m *Monitor) isAddedDirectory(cgroup kernel.CgroupDir) bool {
+// isRecordedDirectory is isRecorded for a directory.
+func (m *Monitor) isRecordedDirectory(cgroup kernel.CgroupDir) bool {
 	id, err := cgroup.ID()
-	return err == nil && m.isAssigned(id)
+	return err == nil && m.isRecorded(id)
+}
+
+// isRecorded reports whether a cgroup is in the map as that of a container, even if it does not have the name of a
+// container. is_known_container in bpf/cgroup.h has the same rule.
+func (m *Monitor) isRecorded(cgroup uint64) bool {
+	var value bpf.CapmonContainer
+	return m.attached != nil && m.attached.maps.Containers.Lookup(&cgroup, &value) == nil && value.Folded == 0
 }
 
 // isPod reports whether a cgroup with the name of a container is a pod of Podman. cgroup_walk_node in bpf/cgroup.h has
@@ -61,11 +68,8 @@ func (m *Monitor) isPod(cgroup kernel.CgroupDir) bool {
 	if !containerid.MayBePod(cgroup.Path()) {
 		return false
 	}
-	if id, err := cgroup.ID(); err == nil && m.attached != nil {
-		var value bpf.CapmonContainer
-		if m.attached.maps.Containers.Lookup(&id, &value) == nil {
-			return false
-		}
+	if m.isRecordedDirectory(cgroup) {
+		return false
 	}
 	pids, err := cgroup.Procs()
 	return err == nil && len(pids) == 0

@@ -160,6 +160,7 @@ func (o loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 		spec.Maps["containers"].MaxEntries = o.options.MaxContainers
 		spec.Maps["grants"].MaxEntries = o.options.MaxContainers
 		spec.Maps["container_slots"].MaxEntries = max(1, o.options.MaxContainers/2)
+		spec.Maps["expected_containers"].MaxEntries = o.options.MaxContainers
 	}
 	o.config.Capacity = specShareSizes(spec)
 	if err := errors.Join(
@@ -361,6 +362,7 @@ func (a *attachedPrograms) assign(collection *ebpf.Collection) error {
 		CapmonCapsetKretprobe: collection.DetachProgram("capmon_capset_kretprobe"),
 		CapmonPrctl:           collection.DetachProgram("capmon_prctl"),
 		CapmonPrctlKretprobe:  collection.DetachProgram("capmon_prctl_kretprobe"),
+		CapmonCgroupMkdir:     collection.DetachProgram("capmon_cgroup_mkdir"),
 		CapmonSysExit:         collection.DetachProgram("capmon_sys_exit"),
 		CapmonModFree:         collection.DetachProgram("capmon_mod_free"),
 	}
@@ -390,7 +392,7 @@ func (a *attachedPrograms) namedMaps() map[string]*ebpf.Map {
 // attachPrograms attaches the programs. It begins with the programs that follow processes. Otherwise capmon could
 // record a check of a task without having seen the task's fork or exec.
 func (a *attachedPrograms) attachPrograms() error {
-	for _, program := range []*ebpf.Program{a.programs.CapmonFork, a.programs.CapmonExec, a.programs.CapmonExit} {
+	for _, program := range []*ebpf.Program{a.programs.CapmonFork, a.programs.CapmonExec, a.programs.CapmonExit, a.programs.CapmonCgroupMkdir} {
 		links, err := a.attachTracing(program)
 		if err != nil {
 			return err

@@ -70,7 +70,7 @@ type Monitor struct {
 	collectionDue chan struct{}
 	unread        atomic.Pointer[kernel.UnreadError] // see UnreadCgroups
 
-	assigned sync.Map // the cgroups of the containers that AddContainer has added, from uint64 to struct{}
+	expected expectedContainers // announced with ExpectContainer
 
 	adding  sync.Mutex // locked before mu, while AddContainer adds a container
 	reading sync.Mutex // locked before mu, while all maps are read or entries are removed
@@ -109,6 +109,9 @@ func Start(options Options) (*Monitor, error) {
 	}
 	if err != nil {
 		return nil, errors.Join(err, m.pins.release())
+	}
+	if err := m.expected.begin(m.attached.maps.ExpectedContainers); err != nil {
+		return nil, errors.Join(err, m.attached.close(), m.pins.release())
 	}
 	if m.events, err = ringbuf.NewReader(m.attached.maps.Events); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the ring buffer: %w", err), m.attached.close(), m.pins.release())
@@ -354,6 +357,7 @@ func (m *Monitor) Stop() error {
 func (m *Monitor) Close() error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
+	m.expected.end()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {

@@ -45,7 +45,7 @@ fill() {
 		export CAPMON_E2E=1 CAPMON_GUEST=$1 CAPMON_BINARY=$PWD/capmon CAPMON_PROGRAMS=$PWD
 		shift
 		scripts/images.sh
-		if [ "$CAPMON_GUEST" != 5.10 ]; then ./monitor.test -test.v -test.run InModules; fi
+		if [ "$CAPMON_GUEST" != 5.10 ]; then ./monitor.test -test.v -test.run 'InModules|Expected'; fi
 		cd test/e2e
 		# Some tests change settings of the machine: run one test at a time, and lockdown last.
 		../../e2e.test -test.v -test.parallel 1 -test.timeout 85m -test.skip UnderLockdown "$@"

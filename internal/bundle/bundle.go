@@ -102,16 +102,19 @@ func Parse(engine, namespace, id string, config []byte) (Bundle, error) {
 	return b, nil
 }
 
-// ParseAnnotations is like [Parse], but reads only what the annotations say. It is faster.
+// ParseAnnotations is like [Parse], but reads only the cgroup and what the annotations say. It is faster.
 func ParseAnnotations(engine, namespace, id string, config []byte) (Bundle, error) {
 	b := Bundle{Engine: engine, ID: id, Namespace: namespace}
 	var spec struct {
 		Annotations map[string]string `json:"annotations"`
+		Linux       struct {
+			CgroupsPath string `json:"cgroupsPath"`
+		} `json:"linux"`
 	}
 	if err := json.Unmarshal(config, &spec); err != nil {
 		return Bundle{}, fmt.Errorf("reading the annotations of container %s: %w", id, err)
 	}
-	b.Annotations = spec.Annotations
+	b.Annotations, b.CgroupsPath = spec.Annotations, spec.Linux.CgroupsPath
 	b.readAnnotations()
 	return b, nil
 }

@@ -324,6 +324,7 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 		b, _ = bundle.ParseAnnotations(info.Engine, namespace, info.ID, spec) // an inspection reports the error
 	}
 	info.Name, info.Sandbox, info.Kubernetes, info.Labels = nameOf(namespace, one, b), b.Sandbox, b.Kubernetes, joined(info.Labels, b.Labels)
+	info.Cgroup = b.Cgroup()
 	if created := one.GetCreatedAt(); created != nil {
 		info.CreatedAt = created.AsTime()
 	}
@@ -374,39 +375,62 @@ func (i *Info) setTask(process *task.Process) {
 
 // Inspect implements [Engine]. id is an ID of [containerid.Qualified], or the name of a container in any namespace.
 func (c *Containerd) Inspect(ctx context.Context, id string) (Info, error) {
+	return c.find(ctx, id, c.inspectIn)
+}
+
+// Announced implements [Announcer]. id is as for Inspect.
+func (c *Containerd) Announced(ctx context.Context, id string) (Info, error) {
+	return c.find(ctx, id, func(ctx context.Context, namespace, name string) (Info, error) {
+		one, err := c.get(ctx, namespace, name)
+		if err != nil {
+			return Info{}, err
+		}
+		return c.listed(namespace, one), nil
+	})
+}
+
+// find returns what inspect reports about the container with an ID or a name. It calls inspect with a context for
+// requests about the namespace.
+func (c *Containerd) find(ctx context.Context, id string, inspect func(ctx context.Context, namespace, name string) (Info, error)) (Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, containerdTimeout)
 	defer cancel()
 	if namespace, name, ok := strings.Cut(id, "/"); ok {
-		return c.inspectIn(ctx, namespace, name)
+		return inspect(in(ctx, namespace), namespace, name)
 	}
 	names, err := c.namespaces(ctx)
 	if err != nil {
 		return Info{}, err
 	}
 	for _, namespace := range names {
-		if info, err := c.inspectIn(ctx, namespace, id); !errors.Is(err, ErrNotFound) {
+		if info, err := inspect(in(ctx, namespace), namespace, id); !errors.Is(err, ErrNotFound) {
 			return info, err
 		}
 	}
 	return Info{}, fmt.Errorf("%s: %w", id, ErrNotFound)
 }
 
-func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Info, error) {
+// get requests a container.
+func (c *Containerd) get(ctx context.Context, namespace, name string) (*containers.Container, error) {
 	if c.skips(namespace) {
-		return Info{}, fmt.Errorf("%s: %w", name, ErrNotFound)
+		return nil, fmt.Errorf("%s: %w", name, ErrNotFound)
 	}
-	ctx = in(ctx, namespace)
 	answer, err := containers.NewContainersClient(c.connection).Get(ctx, &containers.GetContainerRequest{ID: name})
-	if status.Code(err) == codes.NotFound || status.Code(err) == codes.InvalidArgument {
-		return Info{}, fmt.Errorf("%s: %w", name, ErrNotFound)
+	switch status.Code(err) {
+	case codes.OK:
+		return answer.GetContainer(), nil
+	case codes.NotFound, codes.InvalidArgument:
+		return nil, fmt.Errorf("%s: %w", name, ErrNotFound)
+	case codes.ResourceExhausted:
+		return nil, fmt.Errorf("%s: %w: the limit is %d bytes", name, ErrTooLarge, maxGRPCMessage)
 	}
-	if status.Code(err) == codes.ResourceExhausted {
-		return Info{}, fmt.Errorf("%s: %w: the limit is %d bytes", name, ErrTooLarge, maxGRPCMessage)
-	}
+	return nil, c.failed("requesting container "+strconv.Quote(name), err)
+}
+
+func (c *Containerd) inspectIn(ctx context.Context, namespace, name string) (Info, error) {
+	one, err := c.get(ctx, namespace, name)
 	if err != nil {
-		return Info{}, c.failed("requesting container "+strconv.Quote(name), err)
+		return Info{}, err
 	}
-	one := answer.GetContainer()
 	info := c.listed(namespace, one)
 	got, err := tasks.NewTasksClient(c.connection).Get(ctx, &tasks.GetRequest{ContainerID: name})
 	if err != nil && status.Code(err) != codes.NotFound {

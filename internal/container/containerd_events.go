@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/containerd/api/types"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/containerid"
 )
 
@@ -67,7 +68,10 @@ func (c *Containerd) eventOf(envelope *types.Envelope) (Event, bool) {
 	if c.skips(namespace) {
 		return Event{}, false
 	}
-	event := Event{Time: envelope.GetTimestamp().AsTime()}
+	event := Event{Engine: bundle.Containerd, Time: envelope.GetTimestamp().AsTime()}
+	if namespace == dockerNamespace {
+		event.Engine = "" // Docker
+	}
 	id, err := event.read(envelope.GetTopic(), value)
 	if err != nil || id == "" {
 		return Event{}, false

@@ -17,11 +17,11 @@ func TestEventsOfContainerd(t *testing.T) {
 		event            proto.Message
 		want             Event // Type "": capmon does not use it
 	}{
-		{"default", topicContainerCreate, &apievents.ContainerCreate{ID: "web", Image: "bb"}, Event{Type: Created, ID: "default/web", Image: "bb"}},
-		{"default", topicTaskCreate, &apievents.TaskCreate{ContainerID: "web", Pid: 7}, Event{Type: Started, ID: "default/web", Pid: 7}},
-		{"other", topicTaskExit, &apievents.TaskExit{ContainerID: "web", ID: "web"}, Event{Type: Died, ID: "other/web"}},
+		{"default", topicContainerCreate, &apievents.ContainerCreate{ID: "web", Image: "bb"}, Event{Type: Created, ID: "default/web", Image: "bb", Engine: "containerd"}},
+		{"default", topicTaskCreate, &apievents.TaskCreate{ContainerID: "web", Pid: 7}, Event{Type: Started, ID: "default/web", Pid: 7, Engine: "containerd"}},
+		{"other", topicTaskExit, &apievents.TaskExit{ContainerID: "web", ID: "web"}, Event{Type: Died, ID: "other/web", Engine: "containerd"}},
 		{"other", topicTaskExit, &apievents.TaskExit{ContainerID: "web", ID: "of an exec"}, Event{}},
-		{"default", topicContainerDelete, &apievents.ContainerDelete{ID: "web"}, Event{Type: Removed, ID: "default/web"}},
+		{"default", topicContainerDelete, &apievents.ContainerDelete{ID: "web"}, Event{Type: Removed, ID: "default/web", Engine: "containerd"}},
 		{"default", "/images/create", &apievents.ImageCreate{Name: "bb"}, Event{}},
 		{dockerNamespace, topicContainerCreate, &apievents.ContainerCreate{ID: "web"}, Event{}},
 	} {

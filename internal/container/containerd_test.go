@@ -181,3 +181,24 @@ func TestOneLargeContainerHidesNoOthers(t *testing.T) {
 		t.Errorf("inspecting the large one: %v", err)
 	}
 }
+
+// containerd has the path of a cgroup before the cgroup exists.
+func TestAnnouncedContainersHaveTheirCgroups(t *testing.T) {
+	for cgroupsPath, want := range map[string]string{
+		"/default/web": "/default/web", "free/text": "/free/text", "a-b.slice:ctr:web": "/a.slice/a-b.slice/ctr-web.scope", "": "",
+	} {
+		spec := &anypb.Any{Value: []byte(`{"linux": {"cgroupsPath": "` + cgroupsPath + `"}}`)}
+		c := serveContainers(t, defaultNamespace, &containers.Container{ID: "web", Spec: spec})
+		all, err := c.List(t.Context(), true)
+		if err != nil || len(all) != 1 || all[0].Cgroup != want {
+			t.Errorf("%q: the list has %+v, %v", cgroupsPath, all, err)
+		}
+		engines := NewEngines(t.Context(), []Member{newFake("docker"), c}, func(Member, error) {})
+		if info, err := engines.Announced(t.Context(), "default/web"); err != nil || info.ID != "default/web" || info.Cgroup != want {
+			t.Errorf("%q: announced %+v, %v", cgroupsPath, info, err)
+		}
+		if info, err := engines.Announced(t.Context(), "default/other"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("another container: announced %+v, %v", info, err)
+		}
+	}
+}

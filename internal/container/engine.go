@@ -31,6 +31,13 @@ type Engine interface {
 	Close() error
 }
 
+// Announcer is an engine that reports a new container before the container has a cgroup, with the path of that cgroup.
+// Its event [Created] has the Engine. Its List has the Cgroup of all containers.
+type Announcer interface {
+	// Announced returns what List has about a container. It is faster than Inspect. The error is as for Inspect.
+	Announced(ctx context.Context, id string) (Info, error)
+}
+
 // Version is the version of an engine, with facts about its host.
 type Version struct {
 	Engine, API string // 28.5.2, 1.51

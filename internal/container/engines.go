@@ -325,6 +325,18 @@ func (e *Engines) Inspect(ctx context.Context, id string) (Info, error) {
 	return find(ctx, e, id, inspect, func(i Info) string { return i.ID })
 }
 
+// Announced implements [Announcer].
+func (e *Engines) Announced(ctx context.Context, id string) (Info, error) {
+	announced := func(ctx context.Context, m *member) (Info, error) {
+		engine, ok := m.Member.(Announcer)
+		if !ok {
+			return Info{}, ErrNotFound
+		}
+		return engine.Announced(ctx, id)
+	}
+	return find(ctx, e, id, announced, func(i Info) string { return i.ID })
+}
+
 // Settings returns the settings of a container, as its engine reports them.
 func (e *Engines) Settings(ctx context.Context, id string) (Settings, error) {
 	settings := func(ctx context.Context, m *member) (Settings, error) { return m.Settings(ctx, id) }

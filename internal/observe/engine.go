@@ -58,6 +58,7 @@ func (o *Observer) followEngineOnce(ctx context.Context, since time.Time) error 
 	o.setEngineProcs(o.engine.PIDs())
 	defer o.setEngineProcs(nil) // a process of a container may get the process ID of an engine that has exited
 	o.inspectRunning(ctx, all)
+	o.expectListed(all)
 	for {
 		select {
 		case <-ctx.Done():
@@ -68,7 +69,14 @@ func (o *Observer) followEngineOnce(ctx context.Context, since time.Time) error 
 			if event.Type == container.EnginesChanged {
 				o.setEngineProcs(o.engine.PIDs())
 				o.done.Go(func() { o.describeEngine(following) })
+				o.done.Go(func() { o.expectAll(following) })
 				continue
+			}
+			switch event.Type {
+			case container.Created:
+				o.expectNew(ctx, event)
+			case container.Removed:
+				o.forgetExpected(event.ID)
 			}
 			o.handleEngineEvent(event)
 			if event.Type == container.Started {

@@ -80,10 +80,12 @@ func (o *Observer) syncWithEngine(ctx context.Context) error {
 func (o *Observer) list(ctx context.Context) ([]container.Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
+	expected := o.monitor.Expected()
 	all, err := o.engine.List(ctx, true)
 	if err != nil {
 		return nil, err
 	}
+	o.forgetUnlisted(expected, all)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.fromEngine.answered = true

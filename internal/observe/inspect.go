@@ -8,7 +8,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -96,9 +95,6 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 	if err == nil && info.Running && info.Pid != 0 {
 		cgroup = o.findCgroup(info)
 	}
-	if err == nil {
-		o.addWhenMade(ctx, info)
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer o.fromEngine.notify()
@@ -185,33 +181,6 @@ func (o *Observer) cgroupLikePod(info container.Info) string {
 		return where
 	}
 	return ""
-}
-
-const (
-	// maxNewContainers is the number of new containers whose cgroups are awaited at the same time.
-	maxNewContainers = 64
-	// newContainerTime is how long the cgroup of a new container is awaited.
-	newContainerTime = 5 * time.Second
-)
-
-// addWhenMade makes the kernel record a new container as soon as it has a cgroup.
-func (o *Observer) addWhenMade(ctx context.Context, info container.Info) {
-	if info.Cgroup == "" || !info.NeverStarted || info.Running || containerid.IsInCgroupName(info.Cgroup, info.ID) {
-		return
-	}
-	select {
-	case o.newContainers <- struct{}{}:
-	default:
-		return // the container is added when the engine reports its start
-	}
-	o.done.Go(func() {
-		defer func() { <-o.newContainers }()
-		ctx, cancel := context.WithTimeout(ctx, newContainerTime)
-		defer cancel()
-		if _, err := o.monitor.AddNewContainer(ctx, info.Cgroup, info.ID); err != nil && ctx.Err() == nil {
-			o.log.Debug("adding a new container failed", zap.String("id", info.ID), zap.Error(err))
-		}
-	})
 }
 
 // addStarting makes the kernel record a container that is about to start. The inspection would do so, but a bit later:

@@ -14,6 +14,7 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/monitor"
@@ -60,9 +61,8 @@ type Observer struct {
 	counts        *countReader // nil if HandleChanges is not called
 	eventsHandled oneTimeEvent // sent when the last event has been handled
 
-	inspections inspections
-	// newContainers has one element for each new container whose cgroup is awaited.
-	newContainers chan struct{}
+	inspections   inspections
+	announcements *announcements
 	bundles       bundles
 	lookups       fileLookups
 	recent        recentProfile
@@ -130,7 +130,7 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 		consumer:       options.Consumer,
 		eventsHandled:  newOneTimeEvent(),
 		inspections:    newInspections(),
-		newContainers:  make(chan struct{}, maxNewContainers),
+		announcements:  newAnnouncements(),
 		recorder:       newRecorderData(options.Version),
 		fromEngine:     newEngineData(),
 		bundleData:     newBundleData(),
@@ -205,7 +205,9 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 			case event.ID != "" && o.addedWithoutRuntime(event):
 			case event.ID != "":
 				o.recordNewCgroup(event)
-				o.readBundleInBackground(ctx, event.Cgroup, event.ID, int(event.PID))
+				if !containerid.IsQualified(event.ID) { // the engine has announced the others
+					o.readBundleInBackground(ctx, event.Cgroup, event.ID, int(event.PID))
+				}
 				if o.engine != nil {
 					o.inspectInBackground(ctx, event.ID)
 				}

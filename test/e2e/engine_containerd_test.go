@@ -3,12 +3,16 @@ package e2e
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // privateContainerd is a containerd of the test (scripts/containerd.sh), with the image bb.
@@ -147,34 +151,73 @@ func TestNamespacesOfContainerd(t *testing.T) {
 	same(t, "required in ctn", required["ctn/ctn-web"], caps("SYS_CHROOT"))
 }
 
-// observeAll runs the workloads and returns their records. On a busy host, capmon can be too late for a container whose
-// cgroup has a free name. It says so, and observeAll then runs this workload again.
-func (c privateContainerd) observeAll(run []workload) (records []seen) {
-	c.t.Helper()
-	for range 5 {
-		observation := c.watch("--container=ctw-*")
-		for _, w := range run {
-			c.run("ctw-"+w.name, nil, w.command...)
-		}
-		result := observation.interrupt()
-		got := parseReport(c.t, result)
-		late := func(w workload) bool {
-			i := slices.IndexFunc(got, func(one seen) bool { return one.Name == "ctw-"+w.name })
-			switch {
-			case i >= 0 && got[i].StartSeen:
-				records = append(records, got[i])
-				return false
-			case i < 0 && !regexp.MustCompile(`a container ended before the kernel knew its cgroup.*"ctw-`+regexp.QuoteMeta(w.name)+`"`).MatchString(result.stderr):
-				c.t.Errorf("ctw-%s is neither in the report nor in\n%s", w.name, result.stderr)
-				return false
-			}
-			return true
-		}
-		if run = slices.DeleteFunc(slices.Clone(run), func(w workload) bool { return !late(w) }); len(run) == 0 {
-			break
+// capmon tells the kernel the cgroups of new containers. Then it need not run when the containers start: it even
+// records containers that start and end while it is stopped.
+func TestContainersOfContainerdWhileCapmonIsStopped(t *testing.T) {
+	t.Parallel()
+	c := newPrivateContainerd(t)
+	c.must("-n", "cst", "image", "import", imageArchive(c.t, "bb"))
+	observation := c.watch("--container=cst-*", "--container=cst/cst-*", "--log-level=debug")
+	for _, namespace := range []string{"default", "cst"} { // no cgroup /cst exists
+		c.must("-n", namespace, "container", "create", containerdImage, "cst-web", "chroot", "/", "true")
+		expected := regexp.MustCompile(`the kernel expects a container.*"` + namespace + `/cst-web"`)
+		eventually(t, "the kernel expects the container in "+namespace, func() bool {
+			return expected.MatchString(observation.Stderr.String())
+		})
+	}
+	if err := observation.Child.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	c.must("-n", "default", "task", "start", "cst-web")
+	c.must("-n", "cst", "task", "start", "cst-web")
+	c.must("-n", "default", "task", "start", "cst-web") // again
+	c.must("-n", "default", "container", "delete", "cst-web")
+	if err := observation.Child.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	got := parseReport(t, observation.interrupt())
+	for name, runs := range map[string]int{"cst-web": 2, "cst/cst-web": 1} {
+		one := only(t, got, name)
+		c.check(one, containerdDefault())
+		same(t, name+" required", one.Required, caps("SYS_CHROOT"))
+		if !one.StartSeen || !one.Complete || one.Existed || one.Runs != runs {
+			t.Errorf("%+v", one)
 		}
 	}
-	return records
+}
+
+// capmon recognizes the cgroup of a container when the kernel makes it. So it records containers that end at once, on a
+// busy host too.
+func TestShortContainersOfContainerdInACrowd(t *testing.T) {
+	t.Parallel()
+	c := newPrivateContainerd(t)
+	observation := c.watch("--container=ctc-*")
+	var crowd sync.WaitGroup
+	turns := make(chan struct{}, 10)
+	for i := range 50 {
+		turns <- struct{}{}
+		crowd.Go(func() {
+			defer func() { <-turns }()
+			name := fmt.Sprintf("ctc-%d", i)
+			out, err := exec.Command(c.ctr, "run", "--rm", containerdImage, name, "chroot", "/", "true").CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %v: %s", name, err, out)
+			}
+		})
+	}
+	crowd.Wait()
+	result := observation.interrupt()
+	got := parseReport(t, result)
+	if len(got) != 50 {
+		t.Errorf("got %d containers: %s", len(got), result.stderr)
+	}
+	for _, one := range got {
+		c.check(one, containerdDefault())
+		same(t, one.ID+" required", one.Required, caps("SYS_CHROOT"))
+		if !one.StartSeen || !one.Complete {
+			t.Errorf("%+v", one)
+		}
+	}
 }
 
 // The same workloads need the same capabilities as under Docker, except for what containerd's defaults change.
@@ -191,7 +234,11 @@ func TestWorkloadsUnderContainerd(t *testing.T) {
 		}
 		run = append(run, w)
 	}
-	got := c.observeAll(run)
+	observation := c.watch("--container=ctw-*")
+	for _, w := range run {
+		c.run("ctw-"+w.name, nil, w.command...)
+	}
+	got := parseReport(t, observation.interrupt())
 	for _, w := range run {
 		t.Run(w.name, func(t *testing.T) {
 			one := only(t, got, "ctw-"+w.name)

@@ -1,6 +1,7 @@
 # Build, test and demonstrate capmon. `make help` lists the targets.
 
 PREFIX ?= /usr/local
+ENGINE ?= docker
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
@@ -36,8 +37,8 @@ install: build ## install capmon below PREFIX (/usr/local)
 	install -D -m 755 bin/capmon $(DESTDIR)$(PREFIX)/bin/capmon
 
 .PHONY: image
-image: build ## build the container image capmon
-	docker build --tag capmon --file packaging/container/Dockerfile bin
+image: build ## build the container image capmon (ENGINE=podman builds it with podman)
+	$(ENGINE) build --tag capmon --file $(CURDIR)/packaging/container/Dockerfile $(CURDIR)/bin
 
 .PHONY: demo
 demo: root-demo setup-demo build ## show which capabilities ping needs, with a private Docker daemon if none runs

@@ -13,11 +13,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case ${1:-} in
 containerd)
 	export CAPMON_CONTAINERD=$PWD/.cache/containerd
-	tests=(Containerd Kubernetes HostilePods ImagesCannotNamePods OnlyTheCRI DoctorOfANode Crictl SeveralEngines)
+	tests=(Containerd Kubernetes HostilePods ImagesCannotNamePods OnlyTheCRI DoctorOfANode Crictl SeveralEngines CommandsWithEveryEngine)
 	;;
 podman)
 	export CAPMON_PODMAN=$PWD/.cache/podman
-	tests=(Podman ContainersCannotForgeBundles SeveralEngines)
+	tests=(Podman ContainersCannotForgeBundles SeveralEngines CommandsWithEveryEngine)
 	;;
 *)
 	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2

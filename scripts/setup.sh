@@ -242,7 +242,7 @@ build_module() {
 	CGO_ENABLED=0 go build -C "$directory" -mod=readonly -buildvcs=false -trimpath -o "$3" "${@:4}" "$2"
 }
 
-# install_newest_containerd builds a current containerd from source. The build takes about three minutes of processor time.
+# install_newest_containerd builds a current containerd from source. The build takes two minutes of processor time.
 install_newest_containerd() {
 	local path=github.com/containerd/containerd/v2 program
 	local module=$path@$newest_containerd_version

@@ -1,6 +1,7 @@
 # Build, test and demonstrate capmon. `make help` lists the targets.
 
 PREFIX ?= /usr/local
+ENGINE ?= docker
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
@@ -36,8 +37,8 @@ install: build ## install capmon below PREFIX (/usr/local)
 	install -D -m 755 bin/capmon $(DESTDIR)$(PREFIX)/bin/capmon
 
 .PHONY: image
-image: build ## build the container image capmon
-	docker build --tag capmon --file packaging/container/Dockerfile bin
+image: build ## build the container image capmon (ENGINE=podman builds it with podman)
+	$(ENGINE) build --tag capmon --file $(CURDIR)/packaging/container/Dockerfile $(CURDIR)/bin
 
 .PHONY: demo
 demo: root-demo setup-demo build ## show which capabilities ping needs, with a private Docker daemon if none runs
@@ -58,6 +59,7 @@ test: root-test setup-test build check-generate lint vulncheck test-compat ## ru
 	CAPMON_E2E=1 scripts/test-settings.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
 		go test -race -count=1 -timeout 30m -p 1 -run "$(LOSSES)" ./monitor ./test/e2e; \
 		go test -race -count=1 -timeout 80m -parallel 4 -skip "$(LOSSES)" ./test/e2e ./test/soak ./monitor ./...; \
+		scripts/test-engine.sh containerd; scripts/test-engine.sh podman; \
 		scripts/test-kernels.sh --short'
 
 .PHONY: test-compat
@@ -71,6 +73,12 @@ unit: ## run the tests that need neither root nor Docker, and say how many other
 .PHONY: test-docker
 test-docker: root-test-docker setup-docker ## run the main tests with a current Docker daemon (TESTS="Verify Audit" selects tests)
 	scripts/test-settings.sh scripts/test-docker.sh $(TESTS)
+
+.PHONY: test-containerd test-podman
+test-containerd: root-test-containerd setup-test ## run the tests of containerd and Kubernetes with a current containerd (TESTS="Pods" selects tests)
+test-podman: root-test-podman setup-test ## run the tests of Podman with a current Podman (TESTS="Pod" selects tests)
+test-containerd test-podman: test-%:
+	CAPMON_E2E=1 scripts/test-settings.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/test-engine.sh $* $(TESTS)'
 
 .PHONY: test-kernels
 test-kernels: root-test-kernels setup-test ## run the workloads under other kernels, with every hook (an hour; GUESTS="6.1 7.3" selects kernels)
@@ -149,8 +157,8 @@ setup-demo setup-test setup-docker setup-bench: setup-%:
 	@scripts/setup.sh $*
 
 # eBPF programs and Docker daemons need root. sudo drops PATH, which may have Go.
-.PHONY: root-demo root-test root-test-docker root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth
-root-demo root-test root-test-docker root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth: root-%:
+.PHONY: root-demo root-test root-test-docker root-test-containerd root-test-podman root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth
+root-demo root-test root-test-docker root-test-containerd root-test-podman root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth: root-%:
 	@if [ "$$(id -u)" != 0 ]; then \
 		echo 'make $* needs root, to load eBPF programs: sudo env "PATH=$$PATH" make $*' >&2; exit 2; \
 	fi

@@ -10,11 +10,14 @@
 #                             DIR if nothing else is in it
 #
 # DIR has everything: the socket containerd.sock, the command, the images, the containers.
-# Only the sockets of the shims are in /run/containerd/s. The script needs root.
+# Only the sockets of the shims are in /run/containerd/s. The script needs root. If
+# CAPMON_CONTAINERD is a directory with another containerd, its shim and its ctr, the script
+# uses these.
 set -euo pipefail
 
 # shellcheck source=scripts/private-engine.sh
 source "$(dirname "${BASH_SOURCE[0]}")/private-engine.sh"
+if [[ -n ${CAPMON_CONTAINERD:-} ]]; then PATH=$(realpath -- "$CAPMON_CONTAINERD"):$PATH; fi
 
 # set_paths DIR sets the paths of the containerd in DIR.
 set_paths() {
@@ -51,7 +54,7 @@ write_configuration() {
 	fi
 	cat >"$ctr" <<-END
 	#!/bin/sh
-	exec ctr --address $socket "\$@"
+	exec $(type -P ctr) --address $socket "\$@"
 	END
 	chmod +x "$ctr"
 }

@@ -8,7 +8,9 @@
 #
 # DIR has everything: the command, the images, the containers. Its path has at most 50
 # bytes, which is the limit of podman. The containers use the network of the private
-# podman, which has only a loopback interface. The script needs root.
+# podman, which has only a loopback interface. The script needs root. If CAPMON_PODMAN is a
+# directory with the programs of another release (scripts/setup.sh podman), podman and all
+# that it runs come from there.
 set -euo pipefail
 
 # shellcheck source=scripts/private-engine.sh
@@ -19,6 +21,7 @@ set_paths() {
 	set_directory "$1" 50
 	namespaces=$dir/ns
 	podman=$dir/podman
+	programs=${CAPMON_PODMAN:+$(realpath -- "$CAPMON_PODMAN")}
 }
 
 # make_namespaces makes a network and a mount namespace, and binds them to files.
@@ -39,7 +42,12 @@ inside() {
 	while read -r mount; do
 		umount -l -- "$mount" 2>/dev/null || true
 	done < <(awk '/ - (overlay|nsfs) / && $5 != "/" { print $5 }' /proc/self/mountinfo | sort -r)
-	if [[ $(stat -f -c %T /sys/fs/cgroup) == cgroup2fs ]]; then return; fi
+	if [[ $(stat -f -c %T /sys/fs/cgroup) != cgroup2fs ]]; then mount_hierarchies; fi
+	if [[ -n $programs ]]; then enter_programs; fi
+}
+
+mount_hierarchies() {
+	local mount
 	mkdir -p "$dir/cgroup"
 	mount -t tmpfs -o mode=755 cgroup "$dir/cgroup"
 	while read -r mount; do
@@ -47,6 +55,21 @@ inside() {
 		mount --bind "$mount" "$dir/cgroup/${mount#/sys/fs/cgroup/}"
 	done < <(awk '$5 ~ "^/sys/fs/cgroup/" && / - cgroup2? / { print $5 }' /proc/self/mountinfo)
 	mount --move "$dir/cgroup" /sys/fs/cgroup
+}
+
+# enter_programs makes the directory $programs the root of the mount namespace. The
+# directories that do not have programs are those of the host.
+enter_programs() {
+	local name
+	mount --bind "$programs" "$programs"
+	mount -o remount,bind,ro "$programs"
+	mount -t tmpfs -o mode=755 var "$programs/var"
+	mkdir "$programs/var/tmp"
+	for name in dev proc run sys tmp var/tmp; do mount --rbind "/$name" "$programs/$name"; done
+	mount --bind "$dir" "$programs$dir"
+	cd "$programs"
+	pivot_root . mnt
+	exec umount --lazy /mnt # of the other release
 }
 
 # write_configuration writes the configuration, which replaces that of the host. podman's
@@ -64,7 +87,7 @@ write_configuration() {
 	END
 	cat >"$podman" <<-END
 	#!/bin/sh
-	export CONTAINERS_CONF=$dir/containers.conf
+	export CONTAINERS_CONF=$dir/containers.conf PODMAN_IGNORE_CGROUPSV1_WARNING=1
 	exec nsenter --net=$namespaces/net --mount=$namespaces/mnt podman \\
 		--root $dir/root --runroot $dir/run --tmpdir $dir/tmp "\$@"
 	END
@@ -74,7 +97,12 @@ write_configuration() {
 make_podman() {
 	local program
 	if [[ $(id -u) != 0 ]]; then die "a private podman needs root: run this script as root"; fi
-	for program in podman conmon catatonit runc nsenter unshare ip; do need "$program"; done
+	for program in nsenter unshare ip pivot_root; do need "$program"; done
+	if [[ -z $programs ]]; then
+		for program in podman conmon catatonit runc; do need "$program"; done
+	elif [[ ! -x $programs/usr/bin/podman ]]; then
+		die "no podman in $programs: run scripts/setup.sh podman"
+	fi
 	if [[ ! -e $namespaces/mnt ]]; then
 		mkdir -p "$dir"
 		make_namespaces

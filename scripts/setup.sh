@@ -13,6 +13,9 @@ repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 newest_runc=$repository/.cache/bin/runc newest_runc_version=v1.5.2
 newest_dockerd=$repository/.cache/bin/dockerd newest_proxy=$repository/.cache/bin/docker-proxy
 newest_dockerd_version=29.9.3 newest_dockerd_module=github.com/moby/moby/v2@v2.0.0-beta.24
+newest_containerd=$repository/.cache/containerd newest_containerd_version=v2.4.2
+crictl=$newest_containerd/crictl crictl_version=v1.37.0
+newest_podman=$repository/.cache/podman newest_podman_release=trixie
 quadlet=$repository/.cache/bin/quadlet quadlet_version=v5.4.2
 alertmanager=$repository/.cache/bin/alertmanager alertmanager_version=v0.35.0
 axe=$repository/.cache/axe-core/axe.min.js axe_version=4.14.1
@@ -51,6 +54,19 @@ has_newest_runc() {
 
 has_newest_dockerd() {
 	[[ -x $newest_proxy && -x $newest_dockerd && $("$newest_dockerd" --version) == "Docker version $newest_dockerd_version,"* ]]
+}
+
+has_newest_containerd() {
+	[[ -x $newest_containerd/containerd-shim-runc-v2 && -x $newest_containerd/ctr && -x $newest_containerd/containerd &&
+		$("$newest_containerd/containerd" --version) == *" $newest_containerd_version "* ]]
+}
+
+has_crictl() {
+	[[ -x $crictl && $("$crictl" --version) == "crictl version $crictl_version" ]]
+}
+
+has_newest_podman() {
+	[[ -x $newest_podman/usr/bin/podman && -d $newest_podman/mnt ]]
 }
 
 has_quadlet() {
@@ -218,6 +234,45 @@ install_newest_dockerd() {
 	has_newest_dockerd || die "the newest dockerd does not run"
 }
 
+# build_module MODULE PACKAGE FILE OPTION... builds a program from the module that has it, with go build's options.
+build_module() {
+	local directory
+	directory=$(go mod download -json "$1" | jq --raw-output .Dir)
+	mkdir -p "$(dirname "$3")"
+	CGO_ENABLED=0 go build -C "$directory" -mod=readonly -buildvcs=false -trimpath -o "$3" "${@:4}" "$2"
+}
+
+# install_newest_containerd builds a current containerd from source. The build takes two minutes of processor time.
+install_newest_containerd() {
+	local path=github.com/containerd/containerd/v2 program
+	local module=$path@$newest_containerd_version
+	echo "setup.sh: missing: containerd $newest_containerd_version; building $module" >&2
+	for program in containerd containerd-shim-runc-v2 ctr; do
+		build_module "$module" "./cmd/$program" "$newest_containerd/$program" -tags no_btrfs \
+			-ldflags "-s -w -X $path/version.Version=$newest_containerd_version"
+	done
+	has_newest_containerd || die "the newest containerd does not run"
+}
+
+# install_crictl builds the command with which administrators use a CRI.
+install_crictl() {
+	local module=sigs.k8s.io/cri-tools@$crictl_version
+	echo "setup.sh: missing: crictl; building $module" >&2
+	build_module "$module" ./cmd/crictl "$crictl" -ldflags "-s -w -X ${module%@*}/pkg/version.Version=$crictl_version"
+	has_crictl || die "crictl does not run"
+}
+
+# install_newest_podman unpacks Debian's packages of a newer podman and of everything that it
+# runs. scripts/podman.sh runs it in a mount namespace of its own.
+install_newest_podman() {
+	echo "setup.sh: missing: a newer podman; fetching Debian's packages" >&2
+	has apt-get || die "missing: a newer podman (copy a directory tree with podman to $newest_podman)"
+	rm -rf -- "$newest_podman"
+	"$repository/scripts/vm.sh" unpack "$newest_podman_release" "$newest_podman" podman conmon runc catatonit mount
+	mkdir -p "$newest_podman"/{dev,proc,run,sys,tmp,mnt} # mount points
+	has_newest_podman || die "the newer podman is not there"
+}
+
 # install_quadlet builds the generator that reads podman's quadlets. Debian 12's podman is
 # older than quadlets.
 install_quadlet() {
@@ -308,6 +363,9 @@ if [[ $mode == test ]]; then
 	has_alertmanager || install_alertmanager
 	has_prometheus || install_prometheus
 	has_axe || install_axe
+	has_newest_containerd || install_newest_containerd
+	has_crictl || install_crictl
+	has_newest_podman || install_newest_podman
 fi
 if [[ -n $with_newest_dockerd ]]; then
 	has_newest_dockerd || install_newest_dockerd

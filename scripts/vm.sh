@@ -9,6 +9,9 @@
 #   vm.sh fetch GUEST                  fetch everything for the guest, if necessary
 #   vm.sh run GUEST DIR COMMAND...     run COMMAND in a copy of DIR, which is /guest in the
 #                                      guest; print its output, exit with its exit code
+#   vm.sh unpack RELEASE DIR PACKAGE...
+#                                      unpack packages of this release of Debian, and their
+#                                      dependencies, into DIR, which must not exist
 #
 # A guest has one processor, no network, and the programs that Docker and its scripts need.
 # All its changes to disks are discarded. The script does not use KVM, since most machines
@@ -196,6 +199,15 @@ install() {
 
 short_hash() {
 	sha256sum | head -c 16
+}
+
+# unpack_release RELEASE DIR PACKAGE... never leaves an incomplete directory.
+unpack_release() {
+	local tree=$scratch/tree
+	use_apt "$1" "$(dpkg --print-architecture)"
+	install "${@:3}"
+	mkdir -p "$(dirname "$2")"
+	mv "$tree" "$2"
 }
 
 # set_root sets $root, the path of the userland's disk image. The path depends on everything
@@ -400,13 +412,18 @@ guests)
 	;;
 arch | recipe | kernel | fetch) [[ $# == 1 ]] || usage ;;
 run) [[ $# -ge 3 && -d $2 ]] || usage ;;
+unpack) [[ $# -ge 3 && ! -e $2 ]] || usage ;;
 *) usage ;;
 esac
-select_guest "$1"
-shift
 mkdir -p "$cache"
 scratch=$(mktemp -d "$cache/scratch.XXXXXX")
 trap 'rm -rf -- "$scratch"' EXIT
+if [[ $command == unpack ]]; then
+	alone unpack_release "$@"
+	exit
+fi
+select_guest "$1"
+shift
 case $command in
 arch) echo "$arch" ;;
 recipe) alone recipe ;;

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -44,7 +43,7 @@ func newFlags() *cobra.Command {
 	flags := cmd.Flags()
 	f.input.register(flags)
 	f.input.registerImages(flags)
-	flags.StringVar(&f.target, targetFlag, "docker", "`TARGET`: the tool or file format to print settings for, see above; without containers, the default is systemd")
+	flags.StringVar(&f.target, targetFlag, settings.Docker, "`TARGET`: the tool or file format to print settings for, see above; the default is podman, kubernetes or systemd if no workload comes from elsewhere")
 	flags.StringVar(&f.style, "style", string(settings.Absolute), "`STYLE` of the settings: absolute drops all capabilities and adds the needed ones; delta changes what the target grants by default")
 	flags.StringVar(&f.container, "container", "", "only the container with this `NAME`, service or ID; with --patch, NAME is also its name in the manifest")
 	flags.StringVar(&f.patch, "patch", "", "write the settings into this `FILE`: a compose file, a Kubernetes manifest, a quadlet, or a unit of systemd or its drop-in (see --for)")
@@ -56,8 +55,6 @@ func newFlags() *cobra.Command {
 }
 
 const targetFlag = "for"
-
-func isContainer(c settings.LabeledContainer) bool { return c.Container.Kind == "" }
 
 func targetList() string {
 	var text strings.Builder
@@ -100,8 +97,8 @@ func (f *flagsFlags) run(cmd *cobra.Command, files []string) error {
 			return err
 		}
 	}
-	if !cmd.Flags().Changed(targetFlag) && !slices.ContainsFunc(all, isContainer) {
-		if target, err = settings.ParseTarget(settings.Systemd); err != nil {
+	if !cmd.Flags().Changed(targetFlag) {
+		if target, err = settings.ParseTarget(settings.DefaultTarget(all)); err != nil {
 			return err
 		}
 	}

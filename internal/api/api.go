@@ -350,7 +350,7 @@ func settingsOf(r *http.Request) (target settings.Target, style settings.Style, 
 	if err != nil {
 		return target, style, false, fmt.Errorf("invalid query string: %w", err)
 	}
-	named, err := once(query, "for", "docker")
+	named, err := once(query, "for", settings.Docker)
 	if err == nil {
 		target, err = settings.ParseTarget(named)
 	}

@@ -180,7 +180,6 @@ func (b *Bundle) readAnnotations() {
 	case Podman:
 		// An image can have the annotation. But --privileged means no seccomp filter, unless the user names one.
 		b.Privileged = a["io.podman.annotations.privileged"] == "TRUE" && !b.Seccomp
-		b.Created = parseTime(a[crioPrefix+"Created"])
 		b.Pod = podOf(b.CgroupsPath)
 		// Podman sets the type of all members of a pod but the sandbox (infra container).
 		_, typed := a[crioPrefix+"ContainerType"]

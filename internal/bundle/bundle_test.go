@@ -60,7 +60,7 @@ func TestParse(t *testing.T) {
 	if *b.Bounding != capability.Of(capability.Chown, capability.NetRaw) || *b.Permitted != capability.Of(capability.Chown) || !b.Ambient.Empty() {
 		t.Errorf("capabilities: %v %v %v", b.Bounding, b.Permitted, b.Ambient)
 	}
-	if b.User != "7:8" || !b.NoNewPrivileges || !b.Seccomp || b.Privileged || b.HostPIDs || b.HostNetwork || b.Sandbox || b.Pod != "" || b.Created.IsZero() {
+	if b.User != "7:8" || !b.NoNewPrivileges || !b.Seccomp || b.Privileged || b.HostPIDs || b.HostNetwork || b.Sandbox || b.Pod != "" || !b.Created.IsZero() {
 		t.Errorf("%+v", b)
 	}
 }
@@ -252,22 +252,27 @@ func TestShim(t *testing.T) {
 func TestRecords(t *testing.T) {
 	testutil.NeedRoot(t)
 	root := t.TempDir()
+	volatile := strings.Repeat("4d", 32)
 	containers := "/storage/overlay-containers"
 	write(t, root, containers+"/containers.json", `[{"id": "`+one+`", "names": ["web2"], "image": "`+other+`", "layer": "x",
 		"metadata": "{\"image-name\":\"localhost/bb:latest\",\"image-id\":\"`+other+`\",\"name\":\"web\",\"created-at\":1796036073}",
 		"created": "2026-11-30T10:54:33.380537696Z", "flags": {"MountLabel": ""}}]`)
 	write(t, root, "/run/overlay-containers/volatile-containers.json", `[{"id": "`+other+`", "names": ["short"], "metadata": "no document"}]`)
+	write(t, root, containers+"/volatile-containers.json", `[{"id": "`+volatile+`", "names": ["short5"], "created": "2026-11-30T10:54:34Z"}]`)
 	s := newStorage()
 	find := func(id string) (b Bundle, err error) {
 		r, err := s.find(caller{root: root, bundle: containers + "/" + id + "/userdata", pidFile: "/run/overlay-containers/" + id + "/userdata/pidfile"}, id)
 		b.addRecord(r)
 		return b, err
 	}
-	if b, err := find(one); err != nil || b.Name != "web2" || b.Image != "localhost/bb:latest" || b.ImageID != "sha256:"+other {
+	if b, err := find(one); err != nil || b.Name != "web2" || b.Image != "localhost/bb:latest" || b.ImageID != "sha256:"+other || b.Created.UnixNano() != 1796036073380537696 {
 		t.Errorf("%+v %v", b, err)
 	}
 	if b, err := find(other); err != nil || b.Name != "short" || b.Image != "" || b.ImageID != "" {
 		t.Errorf("of podman run --rm: %+v %v", b, err)
+	}
+	if b, err := find(volatile); err != nil || b.Name != "short5" || b.Created.IsZero() {
+		t.Errorf("of podman run --rm, Podman 5: %+v %v", b, err)
 	}
 	if _, err := find(pod); err == nil {
 		t.Error("a container that has no record")

@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,6 +37,9 @@ type record struct {
 	ID    string   `json:"id"`
 	Names []string `json:"names"`
 	Image string   `json:"image"`
+	// Created is the time when Podman made the container. It is not in the bundle, except as an annotation of Podman 4,
+	// which an image can have as well.
+	Created time.Time `json:"created"`
 	// Metadata is another JSON document, written by libpod.
 	Metadata string `json:"metadata"`
 }
@@ -52,10 +56,11 @@ func newStorage() storage { return storage{lists: make(map[string]list)} }
 var errNoRecord = errors.New("the storage of Podman has no record of the container")
 
 // find returns the record of a container. The bundle is STORAGE/DRIVER-containers/ID/userdata. The list is next to the
-// directory of the container. The containers of podman run --rm can be in another list, next to the container's
-// directory for volatile files.
+// directory of the container. The containers of podman run --rm are in another list: Podman 5 has it next to the first
+// one, and Podman 4 next to the container's directory for volatile files.
 func (s *storage) find(c caller, id string) (record, error) {
-	for _, file := range []struct{ in, name string }{{c.bundle, "containers.json"}, {path.Dir(c.pidFile), "volatile-containers.json"}} {
+	const volatile = "volatile-containers.json"
+	for _, file := range []struct{ in, name string }{{c.bundle, "containers.json"}, {c.bundle, volatile}, {path.Dir(c.pidFile), volatile}} {
 		containers, ok := strings.CutSuffix(file.in, "/"+id+"/"+userdata)
 		if !ok {
 			continue
@@ -128,8 +133,9 @@ func layers(root, mount string) []string {
 	return all
 }
 
-// addRecord sets the names that a record has.
+// addRecord sets what a record has.
 func (b *Bundle) addRecord(r record) {
+	b.Created = r.Created
 	if len(r.Names) > 0 { // podman rename changes it
 		b.Name = r.Names[0]
 	}

@@ -69,16 +69,14 @@ func refused(reasons ...string) Block {
 // bestTarget returns the name of the target from whose tool the container comes.
 func bestTarget(c settings.LabeledContainer) string {
 	switch {
-	case c.Container.Kind != "":
-		return settings.Systemd
 	case c.KubernetesName() != "":
-		return "kubernetes"
+		return settings.Kubernetes
 	case c.Container.Service() != "":
 		return "service-update"
 	case c.ComposeService() != "":
 		return "compose"
 	}
-	return "docker"
+	return settings.DefaultTarget([]settings.LabeledContainer{c})
 }
 
 func settingsFor(target settings.Target, replicas []settings.LabeledContainer) Settings {

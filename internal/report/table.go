@@ -126,7 +126,7 @@ func (p *page) mark(s string, color text.Color) string {
 	return color.Sprint(s)
 }
 
-// command returns the command that runs the container with the list.
+// command returns the command or the setting that runs the workload with the list.
 func command(s profile.Summary) string {
 	switch s.Container.Kind {
 	case container.Process:
@@ -137,10 +137,12 @@ func command(s profile.Summary) string {
 	if service := s.Container.Service(); service != "" {
 		return settings.ServiceUpdate(s.List(), service)
 	}
-	const podman = "podman" // it has the same options as docker
-	engine := "docker"
-	if s.Container.Engine == podman {
-		engine = podman
+	if s.Container.PodName != "" {
+		return "in the manifest of the pod: " + settings.SecurityContext(s.List())
+	}
+	engine := settings.Docker
+	if s.Container.Engine == settings.Podman { // it has the same options
+		engine = settings.Podman
 	}
 	return engine + " run " + dockerflags.Line(s.List()) + " …"
 }

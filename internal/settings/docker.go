@@ -27,7 +27,7 @@ func serviceUpdate(drop []string, add capability.Set, service string) string {
 
 func dockerTarget() Target {
 	return Target{
-		Name: "docker", About: "options of docker run and docker create", standard: capability.DockerDefault(),
+		Name: Docker, About: "options of docker run and docker create", standard: capability.DockerDefault(),
 		text: options, join: lines,
 	}
 }

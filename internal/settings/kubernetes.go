@@ -17,7 +17,7 @@ func baselineAllowed() capability.Set { return capability.DockerDefault().Withou
 
 func kubernetesTarget() Target {
 	return Target{
-		Name: "kubernetes", About: "securityContext of a container in a pod", noDelta: runtimesDefault,
+		Name: Kubernetes, About: "securityContext of a container in a pod", noDelta: runtimesDefault,
 		text: securityContext, notes: podNotes, join: commented("---\n"), comments: true, keepsLimits: true, rootOnly: true,
 	}
 }
@@ -44,7 +44,8 @@ func securityContext(c changes) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// SecurityContext returns the setting that grants a container in a pod the needs and nothing else, on one line.
+// SecurityContext returns the setting of a container in a pod that grants the needs and nothing else, as one line of
+// YAML.
 func SecurityContext(needs capability.Set) string {
 	text := "securityContext: {capabilities: {drop: " + flowList([]string{dockerflags.All})
 	if !needs.Empty() {

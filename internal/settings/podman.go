@@ -17,7 +17,7 @@ func podmanDefault() capability.Set {
 
 func podmanTarget() Target {
 	return Target{
-		Name: "podman", About: "options of podman run and podman create", standard: podmanDefault(),
+		Name: Podman, About: "options of podman run and podman create", standard: podmanDefault(),
 		text: options, notes: seccompNotes("--security-opt=seccomp=FILE"), join: lines, keepsLimits: true,
 	}
 }

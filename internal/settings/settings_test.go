@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings/settingstest"
 )
@@ -32,6 +33,31 @@ func TestLabelsAreUnique(t *testing.T) {
 		`"api (` + strings.Repeat("0008", 16) + `)"`}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestDefaultTarget(t *testing.T) {
+	docker, podman, pod, unit := settingstest.Needing(1, "d", 0), settingstest.Needing(2, "p", 0), settingstest.Needing(3, "k", 0), settingstest.Needing(4, "u", 0)
+	containerd := settingstest.Needing(5, "c", 0)
+	podman.Container.Engine, containerd.Container.Engine, unit.Container.Kind = "podman", "containerd", container.Unit
+	pod.Container.Engine, pod.Container.PodName = "containerd", "web"
+	for _, test := range []struct {
+		want string
+		runs []profile.Run
+	}{
+		{Docker, []profile.Run{docker}},
+		{Podman, []profile.Run{podman}},
+		{Podman, []profile.Run{podman, unit}},
+		{Podman, []profile.Run{unit, podman}},
+		{Kubernetes, []profile.Run{pod}},
+		{Systemd, []profile.Run{unit}},
+		{Docker, []profile.Run{containerd}},
+		{Docker, []profile.Run{podman, pod}},
+		{Docker, []profile.Run{docker, podman, unit}},
+	} {
+		if got := DefaultTarget(Containers(profile.New(test.runs...))); got != test.want {
+			t.Errorf("%v: got %s, wanted %s", test.runs, got, test.want)
+		}
 	}
 }
 

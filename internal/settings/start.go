@@ -80,7 +80,9 @@ func HowToRecordStart(s profile.Summary) string {
 	case s.Container.Kind == container.Unit:
 		name := shell.Quote(s.Container.Name)
 		return "run capmon profile --save=FILE --unit " + name + ", and while it runs: systemctl restart " + name
+	case s.Container.Engine != "" && s.Container.Engine != Podman: // capmon does not follow the commands of these
+		return "start a new container while capmon serve or capmon profile records"
 	}
-	return "start a new container while capmon serve records, or run: capmon profile --save=FILE -- docker run … " +
-		shell.Quote(cmp.Or(s.Container.Image, "IMAGE"))
+	return "start a new container while capmon serve records, or run: capmon profile --save=FILE -- " +
+		cmp.Or(s.Container.Engine, Docker) + " run … " + shell.Quote(cmp.Or(s.Container.Image, "IMAGE"))
 }

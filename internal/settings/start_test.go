@@ -48,6 +48,17 @@ func TestHowToRecordStartOfAPod(t *testing.T) {
 	}
 }
 
+func TestHowToRecordStartOfOtherEngines(t *testing.T) {
+	for engine, want := range map[string]string{
+		"podman": "-- podman run … ", "containerd": "start a new container while capmon serve or capmon profile records",
+	} {
+		err := RequireStarts(alreadyRunning(func(r *profile.Run) { r.Container.Engine = engine }))
+		if err == nil || strings.Contains(err.Error(), "docker run") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", engine, err)
+		}
+	}
+}
+
 // A container without a list for another reason also needs a start.
 func TestStartsAreRequiredWithoutAList(t *testing.T) {
 	all := alreadyRunning(func(r *profile.Run) {

@@ -11,9 +11,6 @@ import (
 	"github.com/capmon/capmon/internal/shell"
 )
 
-// Systemd is the name of the target for units of systemd.
-const Systemd = "systemd"
-
 func systemdTarget() Target {
 	return Target{
 		Name: Systemd, About: "lines of a unit of systemd, or of a drop-in for a unit",

@@ -121,6 +121,38 @@ func ParseTarget(name string) (Target, error) {
 	return targets[i], nil
 }
 
+// The targets that are the default for some workloads.
+const (
+	Docker     = "docker"
+	Podman     = "podman"
+	Kubernetes = "kubernetes"
+	Systemd    = "systemd"
+)
+
+// DefaultTarget returns the name of the target for workloads, unless the user names one: podman or kubernetes if all
+// containers come from there, systemd if no workload is a container, and otherwise docker. nerdctl has the options of
+// docker.
+func DefaultTarget(all []LabeledContainer) string {
+	found := Systemd
+	for _, c := range all {
+		if c.Container.Kind != "" {
+			continue
+		}
+		own := Docker
+		switch {
+		case c.Container.PodName != "":
+			own = Kubernetes
+		case c.Container.Engine == Podman:
+			own = Podman
+		}
+		if found != Systemd && found != own {
+			return Docker
+		}
+		found = own
+	}
+	return found
+}
+
 // TargetNames returns the names of the targets.
 func TargetNames() []string {
 	var names []string

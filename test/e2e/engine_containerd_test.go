@@ -73,7 +73,9 @@ func (c privateContainerd) check(got seen, granted []string) {
 }
 
 // containerdDefault is what ctr grants by default.
-func containerdDefault() []string { return podmanDefault() }
+func containerdDefault() []string {
+	return caps("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT")
+}
 
 func without(all []string, left string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(one string) bool { return one == left })

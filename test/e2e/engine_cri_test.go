@@ -245,9 +245,12 @@ func TestSandboxesOfKubernetesAreNotJudged(t *testing.T) {
 	if want := "left out the sandboxes of pods"; !strings.Contains(r.stderr, want) {
 		t.Errorf("%q is not in %s", want, r.stderr)
 	}
-	settings := mustExecute(t, binary, "flags", file, "--for=kubernetes")
+	settings := mustExecute(t, binary, "flags", file)
 	if !strings.Contains(settings, "drop: [ALL]") || !strings.Contains(settings, "add: [CHOWN]") || strings.Count(settings, "securityContext:") != 1 {
 		t.Errorf("got the settings\n%s", settings)
+	}
+	if want := "in the manifest of the pod: securityContext: {capabilities: {drop: [ALL], add: [CHOWN]}}"; !strings.Contains(mustExecute(t, binary, "report", file), want) {
+		t.Errorf("%q is not in the report", want)
 	}
 }
 

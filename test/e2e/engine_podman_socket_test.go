@@ -180,6 +180,10 @@ func TestSeveralEngines(t *testing.T) {
 		t.Errorf("the pod is %q", member.Pod)
 	}
 
+	for _, name := range []string{"sev-podman-before", "sev-containerd-before"} {
+		eventually(t, "the completion has "+name, func() bool { return completes(t, name, capmon()...) })
+	}
+
 	before = time.Now()
 	r = execute(t, capmon("audit", "--static", "-o", "json")...)
 	grants := grantsOf(t, r)

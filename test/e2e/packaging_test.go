@@ -153,27 +153,36 @@ func knowsBPF(t *testing.T) bool {
 
 func TestDocumentedContainersHaveTheLeastCapabilities(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(privilegesDoc)
-	if err != nil {
-		t.Fatal(err)
-	}
 	instead := least.Without(capability.BPF).Without(capability.Perfmon).With(capability.SysAdmin)
-	var sets []capability.Set
-	for line := range strings.Lines(string(text)) {
-		if !strings.HasPrefix(line, "docker run ") {
-			continue
-		}
-		var names []string
-		for word := range strings.FieldsSeq(line) {
-			if name, found := strings.CutPrefix(word, "--cap-add="); found {
-				names = append(names, name)
+	text := strings.ReplaceAll(contents(t, privilegesDoc), "\\\n", "")
+	for engine, wanted := range map[string][]capability.Set{"docker": {least, instead}, "podman": {least}, "ctr": {least}} {
+		var sets []capability.Set
+		for line := range strings.Lines(text) {
+			if !strings.HasPrefix(line, engine+" run ") {
+				continue
 			}
+			set, dropped := valuesOf(t, line, "--cap-add="), valuesOf(t, line, "--cap-drop=")
+			if engine == "ctr" && dropped != parseCapabilities(t, containerdDefault()...) {
+				t.Errorf("ctr drops %v", dropped)
+			}
+			sets = append(sets, set)
 		}
-		sets = append(sets, parseCapabilities(t, names...))
+		if !slices.Equal(sets, wanted) {
+			t.Errorf("%s: %v, wanted %v", engine, sets, wanted)
+		}
 	}
-	if !slices.Equal(sets, []capability.Set{least, instead}) {
-		t.Errorf("%v, wanted %v and %v", sets, least, instead)
+}
+
+// valuesOf returns the capabilities in the options of a command that begin with a prefix, without ALL.
+func valuesOf(t *testing.T, command, prefix string) capability.Set {
+	t.Helper()
+	var names []string
+	for word := range strings.FieldsSeq(command) {
+		if name, found := strings.CutPrefix(word, prefix); found && name != "ALL" {
+			names = append(names, name)
+		}
 	}
+	return parseCapabilities(t, names...)
 }
 
 var makeImage = sync.OnceValues(func() ([]byte, error) {

@@ -677,8 +677,9 @@ static __always_inline int handle_exit(struct task_struct *task)
 DEFINE_WITH_FALLBACK("tp_btf/sched_process_exit", capmon_exit, PROGRAM_EXIT, handle_exit(task),
 		     struct task_struct *task)
 
-/* The kernel has made a cgroup, and no process can be in it yet (cgroup_mkdir, kernel/cgroup/cgroup.c).
- * This program has no fallback: it cannot run twice at once, since the kernel holds a lock. */
+/* The kernel has made a cgroup, and no process can be in it yet (cgroup_mkdir,
+ * kernel/cgroup/cgroup.c). This program has no fallback: it cannot run twice at once, since the
+ * kernel holds a lock. */
 SEC("tp_btf/cgroup_mkdir")
 int BPF_PROG(capmon_cgroup_mkdir, struct cgroup *cgroup, const char *path)
 {

@@ -8,7 +8,7 @@
 
 #include "cgroup.h"
 
-/* The announced containers, by the paths of their cgroups. Only user space adds and removes them. */
+/* The announced containers by the paths of their cgroups. Only user space changes the map. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -64,8 +64,8 @@ static __always_inline void add_expected(__u64 address, const struct expected_co
 	bpf_map_update_elem(&cgroup_cache, &id, &container, BPF_ANY);
 }
 
-/* Adds the container of a new cgroup, if an engine has announced it. The path is that below the root
- * of the hierarchy. A container or a user can make a cgroup with the same name only at another
+/* Adds the container of a new cgroup, if an engine has announced it. The path is that below the
+ * root of the hierarchy. A container or a user can make a cgroup with the same name only at another
  * path. */
 static __always_inline void add_if_expected(struct cgroup *cgroup, const char *path)
 {

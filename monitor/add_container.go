@@ -48,7 +48,7 @@ func (m *Monitor) AddContainer(where, id string, pid int) (cgroup uint64, err er
 	if known || err != nil {
 		return cgroup, err
 	}
-	return cgroup, m.addContainer(where, cgroup, id, pid)
+	return cgroup, m.addContainer(where, cgroup, id, func() bool { return waitsForStart(pid) })
 }
 
 // addPoll is how often AddNewContainer looks for the cgroup. A runtime needs some 30 ms between the creation of the
@@ -65,21 +65,8 @@ func (m *Monitor) AddNewContainer(ctx context.Context, where, id string) (cgroup
 	if _, err := m.cgroups.ID(where); err == nil {
 		return 0, fmt.Errorf("the cgroup %s: %w", kernel.ShortPath(where), os.ErrExist)
 	}
-	ticks := time.NewTicker(addPoll)
-	defer ticks.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-ticks.C:
-		}
-		cgroup, err = m.cgroups.ID(where)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, os.ErrNotExist) {
-			return 0, err
-		}
+	if cgroup, err = m.awaitCgroup(ctx, where); err != nil {
+		return 0, err
 	}
 	if outer, err := m.containerAbove(where); err != nil || outer != "" {
 		return 0, errors.Join(err, fmt.Errorf("the cgroup %s is part of the container in %s: %w", kernel.ShortPath(where), kernel.ShortPath(outer), ErrNotInContainer))
@@ -208,9 +195,10 @@ func (m *Monitor) isAssigned(cgroup uint64) bool {
 	return assigned
 }
 
-// addContainer adds an entry to the map of containers. The caller holds adding.
-func (m *Monitor) addContainer(where string, cgroup uint64, id string, pid int) error {
-	waits := waitsForStart(pid)
+// addContainer adds an entry to the map of containers. waitsForStart reports whether no process of the container has
+// executed its program yet. The caller holds adding.
+func (m *Monitor) addContainer(where string, cgroup uint64, id string, waitsForStart func() bool) error {
+	waits := waitsForStart()
 	value := bpf.CapmonContainer{FirstNs: m.clock.Now()}
 	var err error
 	if value.Delegated, err = m.cgroups.Delegated(path.Dir(where)); err != nil {
@@ -228,7 +216,7 @@ func (m *Monitor) addContainer(where string, cgroup uint64, id string, pid int) 
 		value.FirstNs = late
 		return m.storeAdded(where, cgroup, id, value)
 	}
-	if !waits || waitsForStart(pid) {
+	if !waits || waitsForStart() {
 		return nil
 	}
 	// The program may have started before the programs knew the container.

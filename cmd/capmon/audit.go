@@ -182,7 +182,8 @@ func (a *auditFlags) connect(ctx context.Context, log *zap.Logger) (auditedEngin
 	return audited, nil
 }
 
-// reportNotAudited prints which containers the audit leaves out, because containerd does not have their settings.
+// reportNotAudited prints which containers the audit leaves out: containerd does not have the settings of its
+// containers, and some containers have no engine.
 func reportNotAudited(cmd *cobra.Command, log *zap.Logger) {
 	containerds, err := container.FindContainerd(container.ContainerdOptions{WithoutDocker: true})
 	if err != nil {
@@ -202,6 +203,9 @@ func reportNotAudited(cmd *cobra.Command, log *zap.Logger) {
 			}
 		}
 		_ = containerd.Close()
+	}
+	for _, info := range standaloneContainers() {
+		names = append(names, printable.Word(info.Name))
 	}
 	if len(names) > 0 {
 		reportLeftOut(cmd.ErrOrStderr(), log, "because capmon audits only containers of Docker and Podman", abbreviate(names), names)

@@ -13,14 +13,12 @@ func completeContainers(cmd *cobra.Command, _ []string, _ string) ([]string, cob
 	if !ok {
 		return nil, none
 	}
-	engine, err := engines.connect(cmd.Context(), true, zap.NewNop())
-	if err != nil {
-		return nil, none
-	}
-	defer engine.Close()
-	running, err := engine.List(cmd.Context(), false)
-	if err != nil {
-		return nil, none
+	running := standaloneContainers()
+	if engine, err := engines.connect(cmd.Context(), true, zap.NewNop()); err == nil {
+		defer engine.Close()
+		if ofEngines, err := engine.List(cmd.Context(), false); err == nil {
+			running = append(ofEngines, running...)
+		}
 	}
 	var names []string
 	for _, info := range running {

@@ -16,6 +16,7 @@ import (
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/standalone"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -64,6 +65,7 @@ type Observer struct {
 	// newContainers has one element for each new container whose cgroup is awaited.
 	newContainers chan struct{}
 	bundles       bundles
+	standalone    *standalone.Finder
 	lookups       fileLookups
 	recent        recentProfile
 	cancel        context.CancelFunc
@@ -105,6 +107,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	o.last = capability.Capability(last)
 	o.lookups = newFileLookups(cgroups, o.logSilentFileSystem)
 	o.bundles = newBundles(bundle.NewReader(cgroups))
+	o.standalone = standalone.NewFinder(cgroups)
 	go o.lookups.Warm()
 	ctx, o.cancel = context.WithCancel(ctx)
 	for _, failed := range m.FailedHooks() {
@@ -154,7 +157,9 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 func (o *Observer) follow(ctx context.Context, options Options) {
 	o.done.Go(o.followKernel(ctx))
 	o.done.Go(o.makeRoomWhenDue(ctx))
+	o.done.Go(o.followStandalone(ctx))
 	o.done.Go(func() {
+		o.addAllStandalone(ctx)
 		o.readMissingBundles(ctx)
 		o.bundles.runningRead.send()
 	})

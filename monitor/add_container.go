@@ -47,7 +47,7 @@ func (m *Monitor) AddContainer(where, id string, pid int) (cgroup uint64, err er
 	if known || err != nil {
 		return cgroup, err
 	}
-	return cgroup, m.addContainer(where, cgroup, id, pid)
+	return cgroup, m.addContainer(where, cgroup, id, func() bool { return waitsForStart(pid) })
 }
 
 // checkCgroup returns an error if a cgroup cannot be that of one container with the first process pid.
@@ -155,9 +155,10 @@ func (m *Monitor) isAdded(cgroup uint64, id string) (bool, error) {
 	return true, nil
 }
 
-// addContainer adds an entry to the map of containers. The caller holds adding.
-func (m *Monitor) addContainer(where string, cgroup uint64, id string, pid int) error {
-	waits := waitsForStart(pid)
+// addContainer adds an entry to the map of containers. waitsForStart reports whether no process of the container has
+// executed its program yet. The caller holds adding.
+func (m *Monitor) addContainer(where string, cgroup uint64, id string, waitsForStart func() bool) error {
+	waits := waitsForStart()
 	value := bpf.CapmonContainer{FirstNs: m.clock.Now()}
 	var err error
 	if value.Delegated, err = m.cgroups.Delegated(path.Dir(where)); err != nil {
@@ -175,7 +176,7 @@ func (m *Monitor) addContainer(where string, cgroup uint64, id string, pid int) 
 		value.FirstNs = late
 		return m.storeAdded(where, cgroup, id, value)
 	}
-	if !waits || waitsForStart(pid) {
+	if !waits || waitsForStart() {
 		return nil
 	}
 	// The program may have started before the programs knew the container.

@@ -341,6 +341,9 @@ func isWorkload(pid int, all []int) (bool, error) {
 			return true, nil
 		}
 		root, err := rootOf(pid)
+		if !inside && errors.Is(err, os.ErrPermission) { // a host can protect process 1, which adopts the processes of a runtime that has ended
+			root, err = rootOf(os.Getpid())
+		}
 		if errors.Is(err, errRootHangs) {
 			return true, nil
 		}

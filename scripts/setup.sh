@@ -158,6 +158,8 @@ find_missing() {
 	if [[ $mode == test ]]; then
 		want ctr containerd has ctr
 		want podman podman has podman
+		want lxc-start lxc has lxc-start
+		want systemd-nspawn systemd-container has systemd-nspawn
 		want conmon conmon has conmon
 		want catatonit catatonit has catatonit
 		want rsyslogd rsyslog has rsyslogd

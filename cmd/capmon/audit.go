@@ -20,6 +20,7 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/page"
+	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/store"
@@ -132,6 +133,9 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	defer engine.Close()
+	if docker, only := engine.(*container.Docker); len(names) == 0 && a.engine.value == allEngines && (!only || docker.Local()) {
+		reportNotAudited(cmd, log)
+	}
 	subjects, all, err := a.collect(cmd.Context(), cmd, engine, names) // to report errors before the observation
 	if err != nil {
 		return err
@@ -174,6 +178,17 @@ func (a *auditFlags) connect(ctx context.Context, log *zap.Logger) (auditedEngin
 		return nil, errors.Join(fmt.Errorf("capmon does not audit containers of %s", engine.Name()), engine.Close())
 	}
 	return audited, nil
+}
+
+// reportNotAudited prints which containers the audit leaves out: nobody has the settings of those without an engine.
+func reportNotAudited(cmd *cobra.Command, log *zap.Logger) {
+	var names []string
+	for _, info := range standaloneContainers() {
+		names = append(names, printable.Word(info.Name))
+	}
+	if len(names) > 0 {
+		reportLeftOut(cmd.ErrOrStderr(), log, "because no engine manages them", abbreviate(names), names)
+	}
 }
 
 // load reads the saved profiles and the database.

@@ -36,8 +36,9 @@ func completeContainers(cmd *cobra.Command, _ []string, _ string) ([]string, cob
 	for i, engine := range members {
 		asking.Go(func() { lists[i] = runningNames(listing, engine) })
 	}
+	withoutEngine := namesOf(standaloneContainers())
 	asking.Wait()
-	names := slices.Concat(lists...)
+	names := slices.Concat(append(lists, withoutEngine)...)
 	slices.Sort(names)
 	return slices.Compact(names), none
 }
@@ -49,6 +50,10 @@ func runningNames(ctx context.Context, engine container.Engine) (names []string)
 	if err != nil {
 		return nil
 	}
+	return namesOf(running)
+}
+
+func namesOf(running []container.Info) (names []string) {
 	for _, info := range running {
 		if info.Name != "" && !info.Sandbox {
 			names = append(names, info.Name)

@@ -23,7 +23,7 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 		return err
 	}
 	ctx := cmd.Context()
-	engine, err := p.engine.connect(ctx, len(names) > 0, log)
+	engine, err := p.engine.connect(ctx, len(names) > 0 && !areStandalone(names), log)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func resolve(ctx context.Context, engine container.Engine, names []string) (map[
 	}
 	ctx, cancel := context.WithTimeout(ctx, listTime)
 	defer cancel()
-	infos, err := container.Resolve(ctx, engine, names)
+	infos, err := container.Resolve(ctx, withStandalone{engine}, names)
 	if err != nil {
 		return nil, err
 	}

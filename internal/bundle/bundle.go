@@ -30,6 +30,8 @@ const (
 	Docker     = "docker"
 	Runc       = "runc"
 	Crun       = "crun"
+	LXC        = "lxc"
+	Nspawn     = "nspawn"
 )
 
 // Bundle describes a container as its bundle does. Fields that the bundle does not have are empty. The bundle of a
@@ -139,16 +141,20 @@ func (b *Bundle) parse(spec *specs.Spec) error {
 			b.HostNetwork = false
 		}
 	}
-	if capabilities := spec.Process.Capabilities; capabilities != nil {
-		for _, set := range []struct {
-			to    **capability.Set
-			names []string
-		}{{&b.Bounding, capabilities.Bounding}, {&b.Permitted, capabilities.Permitted}, {&b.Ambient, capabilities.Ambient}} {
-			parsed := parseSet(set.names)
-			*set.to = &parsed
-		}
+	if spec.Process.Capabilities != nil {
+		b.setCapabilities(spec.Process.Capabilities)
 	}
 	return nil
+}
+
+func (b *Bundle) setCapabilities(capabilities *specs.LinuxCapabilities) {
+	for _, set := range []struct {
+		to    **capability.Set
+		names []string
+	}{{&b.Bounding, capabilities.Bounding}, {&b.Permitted, capabilities.Permitted}, {&b.Ambient, capabilities.Ambient}} {
+		parsed := parseSet(set.names)
+		*set.to = &parsed
+	}
 }
 
 // parseSet returns the set of the capabilities with these names. Like runc and crun, it ignores unknown names:

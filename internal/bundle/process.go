@@ -38,16 +38,24 @@ func directoryOf(pid int) string { return path.Join("/proc", strconv.Itoa(pid)) 
 
 // parentOf returns the parent of a process.
 func parentOf(pid int) (int, error) {
-	stat, err := os.ReadFile(path.Join(directoryOf(pid), "stat"))
+	fields, err := statOf(pid)
 	if err != nil {
 		return 0, err
 	}
-	// The name of the program is in parentheses. It may have parentheses and spaces itself.
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 2 {
 		return 0, fmt.Errorf("reading the parent of process %d: the line is too short", pid)
 	}
 	return strconv.Atoi(string(fields[1]))
+}
+
+// statOf returns the fields in /proc/PID/stat after the name of the program.
+func statOf(pid int) ([][]byte, error) {
+	stat, err := os.ReadFile(path.Join(directoryOf(pid), "stat"))
+	if err != nil {
+		return nil, err
+	}
+	// The name of the program is in parentheses. It may have parentheses and spaces itself.
+	return bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]), nil
 }
 
 // openProcess reads what a process tells about itself, if it runs the program of a monitor or a shim. The caller must

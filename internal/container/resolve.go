@@ -114,7 +114,9 @@ func resolve(all []Info, name string) (Info, error) {
 }
 
 func matching(all []Info, name string) []Info {
-	name = strings.TrimPrefix(name, "/")
+	if !slices.ContainsFunc(all, func(info Info) bool { return info.ID == name }) { // the ID may be a path
+		name = strings.TrimPrefix(name, "/")
+	}
 	if name == "" {
 		return nil
 	}

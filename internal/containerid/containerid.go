@@ -105,7 +105,12 @@ func Qualified(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-// IsQualified reports whether an ID is NAMESPACE/NAME. The name of a cgroup is not, because it has no slash.
+// IsStandalone reports whether an ID is that of a container that no engine manages: the path of the file or directory
+// that shows the container. No name of a cgroup has a slash, and no namespace of containerd begins with one.
+func IsStandalone(id string) bool { return strings.HasPrefix(id, "/") }
+
+// IsQualified reports whether an ID is NAMESPACE/NAME or [IsStandalone]. The name of a cgroup is not, because it has no
+// slash.
 func IsQualified(id string) bool { return strings.Contains(id, "/") }
 
 // IsInCgroupName reports whether the path of a cgroup has the ID of the container.

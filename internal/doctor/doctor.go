@@ -51,6 +51,7 @@ func Examine(ctx context.Context, options Options) []Finding {
 		[]Finding{pointers(), lockdown(), unprivileged(), perfEvents(tried), bpffs(), cgroups(), pidNamespace()},
 		hooks(tried, err),
 		engines(ctx),
+		containersWithoutCgroup(),
 	)
 }
 

@@ -56,10 +56,11 @@ func (b *bundles) end() { <-b.slots }
 type bundleData struct {
 	read     map[uint64]string // the IDs of the containers whose bundles were read, by cgroup
 	attempts map[uint64]int    // by cgroup
+	missed   map[string]bool   // the IDs of containers without an engine that were not recorded
 }
 
 func newBundleData() bundleData {
-	return bundleData{read: make(map[uint64]string), attempts: make(map[uint64]int)}
+	return bundleData{read: make(map[uint64]string), attempts: make(map[uint64]int), missed: make(map[string]bool)}
 }
 
 // forgetCgroups removes cgroups, and calls forget for the IDs of the containers that have no cgroup any longer.

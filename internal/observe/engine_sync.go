@@ -10,12 +10,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 )
 
 // syncWithEngine inspects the containers that the kernel has reported, but the engine has not: the engine's events
-// arrive with a delay. It also reads the bundles that were not read yet. It waits at most 10 seconds for an engine that
-// does not answer.
+// arrive with a delay. It also reads the bundles that were not read yet, and adds containers without an engine. It
+// waits at most 10 seconds for an engine that does not answer.
 func (o *Observer) syncWithEngine(ctx context.Context) error {
+	o.addAllStandalone(ctx)
 	o.readMissingBundles(ctx)
 	if o.engine == nil {
 		return nil
@@ -28,7 +30,7 @@ func (o *Observer) syncWithEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ids := slices.Compact(slices.Sorted(maps.Values(named)))
+	ids := slices.DeleteFunc(slices.Compact(slices.Sorted(maps.Values(named))), containerid.IsStandalone)
 	if listErr != nil {
 		if o.hasAnswered() {
 			o.log.Warn("the engine does not answer; names of containers may be outdated", zap.Error(listErr))
@@ -43,7 +45,7 @@ func (o *Observer) syncWithEngine(ctx context.Context) error {
 	}
 	o.describeEngineOnce(ctx)
 	if o.storage != nil {
-		o.forgetRemoved(before, all, ids)
+		o.forgetRemoved(before, all, named)
 	}
 	o.reinspectUndecided(named)
 	ids = slices.DeleteFunc(ids, o.isForeign)

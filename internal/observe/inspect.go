@@ -142,6 +142,9 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 // mustInspect reports whether a container has to be inspected, and clears its mark. A bundle has fewer labels than an
 // engine.
 func (o *Observer) mustInspect(id string) bool {
+	if containerid.IsStandalone(id) {
+		return false
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	info := o.fromEngine.infos[id]

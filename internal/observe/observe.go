@@ -17,6 +17,7 @@ import (
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/standalone"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -64,10 +65,13 @@ type Observer struct {
 	inspections   inspections
 	announcements *announcements
 	bundles       bundles
-	lookups       fileLookups
-	recent        recentProfile
-	cancel        context.CancelFunc
-	done          sync.WaitGroup
+	standalone    *standalone.Finder
+	// startingStandalone has one element for each container without an engine whose cgroup is awaited.
+	startingStandalone chan struct{}
+	lookups            fileLookups
+	recent             recentProfile
+	cancel             context.CancelFunc
+	done               sync.WaitGroup
 
 	mu           sync.Mutex // guards the fields below
 	recorder     recorderData
@@ -105,6 +109,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	o.last = capability.Capability(last)
 	o.lookups = newFileLookups(cgroups, o.logSilentFileSystem)
 	o.bundles = newBundles(bundle.NewReader(cgroups))
+	o.standalone = standalone.NewFinder(cgroups)
 	go o.lookups.Warm()
 	ctx, o.cancel = context.WithCancel(ctx)
 	for _, failed := range m.FailedHooks() {
@@ -130,14 +135,16 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 		consumer:       options.Consumer,
 		eventsHandled:  newOneTimeEvent(),
 		inspections:    newInspections(),
-		announcements:  newAnnouncements(),
-		recorder:       newRecorderData(options.Version),
-		fromEngine:     newEngineData(),
-		bundleData:     newBundleData(),
-		owners:         newCgroupOwners(),
-		files:          newFileRecords(),
-		ended:          newEndedContainers(options.readsCounts()),
-		seccompCalls:   newSeccompCalls(),
+
+		startingStandalone: make(chan struct{}, maxStarting),
+		announcements:      newAnnouncements(),
+		recorder:           newRecorderData(options.Version),
+		fromEngine:         newEngineData(),
+		bundleData:         newBundleData(),
+		owners:             newCgroupOwners(),
+		files:              newFileRecords(),
+		ended:              newEndedContainers(options.readsCounts()),
+		seccompCalls:       newSeccompCalls(),
 	}
 	if o.consumer != nil {
 		o.late = &lateChecks{monitor: m, log: o.log, passOn: o.handleLateChecks}
@@ -154,7 +161,9 @@ func newObserver(m *monitor.Monitor, options Options) *Observer {
 func (o *Observer) follow(ctx context.Context, options Options) {
 	o.done.Go(o.followKernel(ctx))
 	o.done.Go(o.makeRoomWhenDue(ctx))
+	o.done.Go(o.followStandalone(ctx))
 	o.done.Go(func() {
+		o.addAllStandalone(ctx)
 		o.readMissingBundles(ctx)
 		o.bundles.runningRead.send()
 	})

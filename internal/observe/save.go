@@ -127,7 +127,7 @@ func (o *Observer) forgetWithoutEngine(id string) {
 
 // forgetRemoved removes what is known about containers that neither the engine nor the kernel has any longer. before
 // are the containers that were known before both lists were read.
-func (o *Observer) forgetRemoved(before map[string]bool, engines []container.Info, kernels []string) {
+func (o *Observer) forgetRemoved(before map[string]bool, engines []container.Info, kernels map[uint64]string) {
 	for _, info := range engines {
 		delete(before, info.ID)
 	}

@@ -59,6 +59,8 @@ func PathForms(id, other string) []PathForm {
 
 		in("CRI-O, systemd", "/kubepods.slice/kubepods-pod1.slice/crio-"+id+".scope"),
 		in("CRI-O, systemd, crun", "/kubepods.slice/kubepods-pod1.slice/crio-"+id+".scope|/container"),
+		engine("CRI-O, cgroupfs", "/kubepods/burstable/pod1/crio-"+id),
+		none("CRI-O's monitor, cgroupfs", "/kubepods/burstable/pod1/crio-conmon-"+id),
 		none("CRI-O's monitor", "/kubepods.slice/kubepods-pod1.slice/crio-conmon-"+id+".scope"),
 		in("containerd for Kubernetes, systemd", "/kubepods.slice/kubepods-pod1.slice/cri-containerd-"+id+".scope"),
 		in("Kubernetes, cgroupfs", "/kubepods/burstable/podd9c3f3b2-0a7f-4b8e-8d57-5f2e0d3c1a2b/"+id),
@@ -67,6 +69,11 @@ func PathForms(id, other string) []PathForm {
 
 		engine("ctr", "/default/web"),
 		engine("ctr run --cgroup", "/batch/web"),
+		engine("runc", "/web"),
+		engine("runc, systemd", "/system.slice/runc-web.scope"),
+		engine("runc in the cgroup of its caller", "/user.slice/user-1000.slice/web"),
+		engine("crun, systemd", "/system.slice/crun-web.scope"),
+		engine("crun, systemd, cgroup v2", "/system.slice/crun-web.scope/container"),
 		engine("LXC", "/lxc.payload.web"),
 		engine("LXC, a cgroup in the container", "/lxc.payload.web/init.scope"),
 		none("LXC's monitor", "/lxc.monitor.web"),

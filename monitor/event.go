@@ -16,8 +16,8 @@ import (
 	"github.com/capmon/capmon/internal/containerid"
 )
 
-// Event announces a new container, a new kind of check, a new executed file, a new file that a check was about, or a
-// monitor of Podman that the command has started.
+// Event announces a new container, a new kind of check, a new executed file, or a new file that a check was about. It
+// also announces a monitor of Podman that the command has started.
 type Event struct {
 	// ID and Cgroup are as in [ContainerRecord]. ID is empty if the container did not fit in the map.
 	ID     string

@@ -41,7 +41,8 @@ type Options struct {
 	// NoRuntime allows [Monitor.AddCommand] and [Monitor.AddUnit]. This costs one more map lookup at each check of the
 	// host.
 	NoRuntime bool
-	// FollowsCommand allows [Monitor.FollowCommand]. This costs one more map lookup at each fork and execve of the host.
+	// FollowsCommand allows [Monitor.FollowCommand]. This costs one more map lookup at each fork and execve of the
+	// host.
 	FollowsCommand bool
 }
 

@@ -66,6 +66,7 @@ type Observer struct {
 	bundles       bundles
 	lookups       fileLookups
 	recent        recentProfile
+	ofCommand     commandContainers
 	cancel        context.CancelFunc
 	done          sync.WaitGroup
 
@@ -191,6 +192,8 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				continue
 			}
 			switch {
+			case event.Started != nil:
+				o.ofCommand.add(*event.Started)
 			case event.Check != nil:
 				if o.consumer != nil {
 					o.handleCheck(ctx, event)

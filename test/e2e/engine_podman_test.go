@@ -223,11 +223,8 @@ func TestWatchNamesContainersOfPodman(t *testing.T) {
 	})
 }
 
-// The same workloads need the same capabilities as under Docker, except for what podman's defaults change.
-func TestWorkloadsUnderPodman(t *testing.T) {
-	t.Parallel()
-	p := newPrivatePodman(t)
-	var run []workload
+// workloadsOfPodman returns the workloads that do not depend on options of Docker, with their needs under Podman.
+func workloadsOfPodman() (run []workload) {
 	for _, w := range workloads {
 		if w.onlyRun || len(w.grants) > 0 {
 			continue // most of them depend on options of Docker
@@ -237,6 +234,14 @@ func TestWorkloadsUnderPodman(t *testing.T) {
 		}
 		run = append(run, w)
 	}
+	return run
+}
+
+// The same workloads need the same capabilities as under Docker, except for what podman's defaults change.
+func TestWorkloadsUnderPodman(t *testing.T) {
+	t.Parallel()
+	p := newPrivatePodman(t)
+	run := workloadsOfPodman()
 	observation := watchAt(t, noEngine(t), "--container=pmw-*")
 	for _, w := range run {
 		p.run("pmw-"+w.name, w.options, w.command...)

@@ -81,6 +81,10 @@ func HowToRecordStart(s profile.Summary) string {
 		name := shell.Quote(s.Container.Name)
 		return "run capmon profile --save=FILE --unit " + name + ", and while it runs: systemctl restart " + name
 	}
-	return "start a new container while capmon serve records, or run: capmon profile --save=FILE -- docker run … " +
+	run := "docker run"
+	if s.Container.Engine == container.Podman {
+		run = "podman run"
+	}
+	return "start a new container while capmon serve records, or run: capmon profile --save=FILE -- " + run + " … " +
 		shell.Quote(cmp.Or(s.Container.Image, "IMAGE"))
 }

@@ -62,6 +62,7 @@ const enum counter *counter_type __attribute__((unused));
 const struct event *event_type __attribute__((unused));
 const struct file_event *file_event_type __attribute__((unused));
 const struct check_event *check_event_type __attribute__((unused));
+const struct monitor_event *monitor_event_type __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -607,6 +608,7 @@ static __always_inline bool has_left_container(struct task_struct *task)
  * workload, even outside containers. */
 static __always_inline int handle_fork(struct task_struct *parent, struct task_struct *child)
 {
+	follow_fork(parent, child);
 	__u64 id = container_of_task(parent);
 	if (!id && !has_left_container(parent))
 		return 0;
@@ -637,6 +639,7 @@ DEFINE_WITH_FALLBACK("tp_btf/sched_process_fork", capmon_fork, PROGRAM_FORK,
  * runtime setup. Without a runtime, it is the first one that does not prepare a unit. */
 static __always_inline int handle_exec(struct task_struct *task, struct linux_binprm *bprm)
 {
+	announce_monitor(task);
 	__u64 id = container_of_task(task);
 	if (!id)
 		return 0;

@@ -259,7 +259,7 @@ type CapmonConfig struct {
 	FollowDescendants uint32
 	ExecutorInode     uint64
 	ExecutorDevice    uint32
-	Pad               uint32
+	FollowCommand     uint32
 	Capacity          [8]uint32
 }
 
@@ -295,6 +295,8 @@ type CapmonContainer struct {
 	Pidns                uint32
 	NoRuntime            uint32
 	Moved                uint32
+	OfCommand            uint32
+	Pad                  uint32
 }
 
 type CapmonContainerSlotKey struct {
@@ -366,6 +368,7 @@ const (
 	CapmonEventKindEVENT_CHECK     CapmonEventKind = 2
 	CapmonEventKindEVENT_EXECUTION CapmonEventKind = 3
 	CapmonEventKindEVENT_FILE      CapmonEventKind = 4
+	CapmonEventKindEVENT_MONITOR   CapmonEventKind = 5
 )
 
 type CapmonExcess uint32
@@ -522,8 +525,17 @@ const (
 	CapmonLimitsCGROUP_NAME_LEN CapmonLimits = 128
 	CapmonLimitsFILES_QUOTA     CapmonLimits = 64
 	CapmonLimitsANCESTORS_MAX   CapmonLimits = 32
+	CapmonLimitsARGUMENTS_LEN   CapmonLimits = 1024
 	CapmonLimitsSETUP_SECONDS   CapmonLimits = 30
 )
+
+type CapmonMonitorEvent struct {
+	_         structs.HostLayout
+	Event     CapmonEvent
+	Uid       uint32
+	Size      uint32
+	Arguments [1024]uint8
+}
 
 type CapmonNamespaceKind uint32
 
@@ -754,6 +766,7 @@ type CapmonMapSpecs struct {
 	CheckCtx           *ebpf.MapSpec `ebpf:"check_ctx"`
 	CheckScratch       *ebpf.MapSpec `ebpf:"check_scratch"`
 	Checks             *ebpf.MapSpec `ebpf:"checks"`
+	CommandTasks       *ebpf.MapSpec `ebpf:"command_tasks"`
 	ContainerSlots     *ebpf.MapSpec `ebpf:"container_slots"`
 	Containers         *ebpf.MapSpec `ebpf:"containers"`
 	Counters           *ebpf.MapSpec `ebpf:"counters"`
@@ -806,6 +819,7 @@ type CapmonVariableSpecs struct {
 	LiftedLimitType     *ebpf.VariableSpec `ebpf:"lifted_limit_type"`
 	LimitsType          *ebpf.VariableSpec `ebpf:"limits_type"`
 	ModuleEpoch         *ebpf.VariableSpec `ebpf:"module_epoch"`
+	MonitorEventType    *ebpf.VariableSpec `ebpf:"monitor_event_type"`
 	NamespaceType       *ebpf.VariableSpec `ebpf:"namespace_type"`
 	NamingType          *ebpf.VariableSpec `ebpf:"naming_type"`
 	PhaseType           *ebpf.VariableSpec `ebpf:"phase_type"`
@@ -847,6 +861,7 @@ type CapmonMaps struct {
 	CheckCtx           *ebpf.Map `ebpf:"check_ctx"`
 	CheckScratch       *ebpf.Map `ebpf:"check_scratch"`
 	Checks             *ebpf.Map `ebpf:"checks"`
+	CommandTasks       *ebpf.Map `ebpf:"command_tasks"`
 	ContainerSlots     *ebpf.Map `ebpf:"container_slots"`
 	Containers         *ebpf.Map `ebpf:"containers"`
 	Counters           *ebpf.Map `ebpf:"counters"`
@@ -881,6 +896,7 @@ func (m *CapmonMaps) Close() error {
 		m.CheckCtx,
 		m.CheckScratch,
 		m.Checks,
+		m.CommandTasks,
 		m.ContainerSlots,
 		m.Containers,
 		m.Counters,
@@ -934,6 +950,7 @@ type CapmonVariables struct {
 	LiftedLimitType     *ebpf.Variable `ebpf:"lifted_limit_type"`
 	LimitsType          *ebpf.Variable `ebpf:"limits_type"`
 	ModuleEpoch         *ebpf.Variable `ebpf:"module_epoch"`
+	MonitorEventType    *ebpf.Variable `ebpf:"monitor_event_type"`
 	NamespaceType       *ebpf.Variable `ebpf:"namespace_type"`
 	NamingType          *ebpf.Variable `ebpf:"naming_type"`
 	PhaseType           *ebpf.Variable `ebpf:"phase_type"`

@@ -6,6 +6,7 @@
 #ifndef CAPMON_CGROUP_H
 #define CAPMON_CGROUP_H
 
+#include "command.h"
 #include "task_state.h"
 #include "untrusted_read.h"
 
@@ -204,6 +205,7 @@ static __always_inline void add_container(__u64 id, struct cgroup_walk *walk)
 	struct event *event = &walk->event;
 
 	walk->found.first_ns = bpf_ktime_get_boot_ns();
+	walk->found.of_command = is_of_command(bpf_get_current_task_btf());
 	if (bpf_map_update_elem(&containers, &id, &walk->found, BPF_NOEXIST))
 		return;
 	__builtin_memset(event, 0, sizeof(*event));

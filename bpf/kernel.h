@@ -335,6 +335,7 @@ struct files_struct {
 
 struct mm_struct {
 	struct file *exe_file;
+	unsigned long arg_start, arg_end;
 	unsigned long brk;
 	unsigned long locked_vm; /* in pages */
 };

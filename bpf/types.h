@@ -39,6 +39,7 @@ enum limits {
 	 * by one, for their files, before it caches the kind. */
 	FILES_QUOTA = 64,
 	ANCESTORS_MAX = 32, /* ancestors of a task that capmon inspects to find its phase */
+	ARGUMENTS_LEN = 1024, /* bytes recorded of the arguments of a process; a power of two */
 	SETUP_SECONDS = 30, /* the longest time that a runtime takes to prepare a process */
 };
 
@@ -361,6 +362,9 @@ struct container {
 	__u32 no_runtime; /* 1: no container runtime prepares the workload. It begins with the first
 			     execve. All its descendants belong to it, in any cgroup */
 	__u32 moved; /* 1: a descendant has moved to another cgroup (only with no_runtime) */
+	__u32 of_command; /* 1: a descendant of the command was the first task in the cgroup, see
+			     command.h */
+	__u32 pad;
 };
 
 /* Whether a container shares its pid namespace with other containers or the host. */
@@ -536,6 +540,8 @@ enum event_kind {
 			    checks, as struct event only */
 	EVENT_EXECUTION = 3, /* first use of an execution_key */
 	EVENT_FILE = 4, /* first use of a file_key: a file_event */
+	/* a descendant of the command executes Podman's monitor of a container: a monitor_event */
+	EVENT_MONITOR = 5,
 };
 
 /* Announces that a map has a new entry. */
@@ -575,6 +581,13 @@ struct file_event {
 	struct event event;
 	struct file_key key;
 	struct file_value value;
+};
+
+struct monitor_event {
+	struct event event;
+	__u32 uid; /* effective user, in the initial user namespace */
+	__u32 size; /* of the arguments, each with a NUL; the last one may be truncated */
+	__u8 arguments[ARGUMENTS_LEN];
 };
 
 /* The per-CPU counters of what capmon could not record. */
@@ -621,7 +634,7 @@ struct config {
 	 * 0: none. The device is in the kernel's encoding. */
 	__u64 executor_inode;
 	__u32 executor_device;
-	__u32 pad;
+	__u32 follow_command; /* 1: record which containers belong to a command (command.h) */
 	__u32 capacity[SHARE_MAX]; /* entries of each share, by enum share */
 };
 

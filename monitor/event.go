@@ -16,7 +16,8 @@ import (
 	"github.com/capmon/capmon/internal/containerid"
 )
 
-// Event announces a new container, a new kind of check, a new executed file, or a new file that a check was about.
+// Event announces a new container, a new kind of check, a new executed file, or a new file that a check was about. It
+// also announces a monitor of Podman that the command has started.
 type Event struct {
 	// ID and Cgroup are as in [ContainerRecord]. ID is empty if the container did not fit in the map.
 	ID     string
@@ -26,10 +27,12 @@ type Event struct {
 	Time time.Time
 	PID  uint32
 	// Check is set for the first check of a kind, Execution for the first execution of a file, and File for the first
-	// check about a file. All three are nil if the container is new.
+	// check about a file. Started is set if a descendant of the command ([Monitor.FollowCommand]) starts a monitor of
+	// Podman: then ID and Cgroup are empty. All four are nil if the container is new.
 	Check     *FirstCheck
 	Execution *Execution
 	File      *FileUse
+	Started   *StartedMonitor
 }
 
 // FirstCheck is the first check of a kind. [Monitor.Details] returns its other properties.
@@ -40,6 +43,15 @@ type FirstCheck struct {
 	Phase      Phase
 
 	raw *bpf.CapmonCheckEvent // nil if the event has no details
+}
+
+// StartedMonitor is the process with which Podman watches a container (conmon).
+type StartedMonitor struct {
+	// Arguments begin with the name of the program. The kernel records 1023 bytes. Of more arguments, the last ones are
+	// missing, and the last one that is not may be truncated.
+	Arguments []string
+	// UID is the effective user in the initial user namespace.
+	UID uint32
 }
 
 // CheckDetails is the first check of a kind, at the time when it was made. Its Count is 1, and the result of its system
@@ -97,6 +109,8 @@ func (m *Monitor) Next() (Event, error) {
 		event.Execution, err = m.lookUpExecution(raw.Execution)
 	case bpf.CapmonEventKindEVENT_FILE:
 		event.File, err = m.parseFileEvent(record.RawSample)
+	case bpf.CapmonEventKindEVENT_MONITOR:
+		event.Started, err = parseMonitorEvent(record.RawSample)
 	}
 	return event, err
 }

@@ -41,6 +41,9 @@ type Options struct {
 	// NoRuntime allows [Monitor.AddCommand] and [Monitor.AddUnit]. This costs one more map lookup at each check of the
 	// host.
 	NoRuntime bool
+	// FollowsCommand allows [Monitor.FollowCommand]. This costs one more map lookup at each fork and execve of the
+	// host.
+	FollowsCommand bool
 }
 
 // Monitor is a recording, from [Start] to [Monitor.Close]. Its methods are safe for concurrent use. The zero value is
@@ -305,6 +308,9 @@ func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConf
 	if options.NoRuntime {
 		settings.FollowDescendants = 1
 		settings.ExecutorInode, settings.ExecutorDevice = executor()
+	}
+	if options.FollowsCommand {
+		settings.FollowCommand = 1
 	}
 	var text bool
 	settings.TextStart, settings.TextEnd, text = m.symbols.Text()

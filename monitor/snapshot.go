@@ -33,6 +33,8 @@ type ContainerRecord struct {
 	// Moved means that a process of a command or unit (AddCommand, AddUnit) has moved to another cgroup. The record
 	// contains its checks nevertheless.
 	Moved bool
+	// OfCommand means that the first task in the cgroup was a descendant of the command of [Monitor.FollowCommand].
+	OfCommand bool
 	// Bounding and Permitted are the capability sets of the first workload process, as the kernel has them. UID is its
 	// effective user in the initial user namespace. The three are valid if Started is not zero.
 	Bounding, Permitted capability.Set
@@ -246,6 +248,7 @@ func (m *Monitor) newContainer(cgroup uint64, value *bpf.CapmonContainer, checks
 		UsedSetfcap:          value.SetfcapUses > 0,
 		SharesPIDs:           value.Pidns == uint32(bpf.CapmonPidnsPIDNS_SHARED),
 		Moved:                value.Moved != 0,
+		OfCommand:            value.OfCommand != 0,
 		UnrecordedCalls:      value.UnrecordedCalls,
 
 		Checks: checks,

@@ -50,11 +50,12 @@ several containers, it first prints an overview: one line for each container, th
 first (capmon report --help explains the status). With --save, the overview suffices:
 capmon report prints the details of the saved profile.
 
-With a COMMAND, profile runs it and records every container that it creates or starts,
-from the container's first instruction. The requests of COMMAND to the Docker engine
-pass through capmon, so capmon knows which containers these are. The signals, terminal,
-output and exit code of COMMAND do not change. But with -o json, -o flags,
--o markdown or -o html, the standard output of COMMAND goes to stderr.
+With a COMMAND, profile runs it and records every container that it creates or starts with
+docker or podman, from the container's first instruction. The requests of COMMAND to Docker
+and to CONTAINER_HOST pass through capmon, and podman's own containers descend from COMMAND,
+so capmon knows which containers these are. The signals, terminal, output and exit code of
+COMMAND do not change. But with -o json, -o flags, -o markdown or -o html, the standard
+output of COMMAND goes to stderr. The exit code is 2 if capmon saw no container of COMMAND.
 
 Without a COMMAND, profile records running containers until Ctrl-C or the end of --for.
 CONTAINER is a name or the beginning of an ID. Without names, profile records all
@@ -63,6 +64,7 @@ containers.
 With --process, profile records COMMAND itself and all its descendants, not containers.
 With --unit, it records a running unit of systemd, also if systemd starts it again.`,
 		Example: `  sudo capmon profile -- docker run --rm bb ping -c1 127.0.0.1
+  sudo capmon profile -- podman run --rm --pod shop app
   sudo capmon profile -- make integration-test
   sudo capmon profile web --for 10m --save web.json
   sudo capmon profile --process -- tcpdump -c1
@@ -135,17 +137,18 @@ func (p *profileFlags) start(ctx context.Context, engine container.Engine, log *
 	return observer, nil
 }
 
-// finish ends the recording, and saves and prints the runs for which belongs returns true and that the filter selects.
-// If the filter selects none, finish saves nothing and returns an error, because a name is probably misspelled. scope
-// describes these runs.
-func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, log *zap.Logger, scope string, belongs func(profile.Run) bool) error {
+// stop ends the recording and returns the profile of all containers.
+func stop(cmd *cobra.Command, observer *observe.Observer) (profile.Profile, error) {
 	if err := observer.Stop(context.WithoutCancel(cmd.Context())); err != nil {
-		return err
+		return profile.Profile{}, err
 	}
-	all, err := observer.Profile()
-	if err != nil {
-		return err
-	}
+	return observer.Profile()
+}
+
+// finish saves and prints the runs in all for which belongs returns true and that the filter selects. If the filter
+// selects none, finish saves nothing and returns an error, because a name is probably misspelled. scope describes these
+// runs.
+func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, log *zap.Logger, scope string, all profile.Profile, belongs func(profile.Run) bool) error {
 	var runs []profile.Run
 	var candidates []profile.Container
 	var leftOut, unknown []string
@@ -238,7 +241,11 @@ func connect(ctx context.Context, required bool, log *zap.Logger) (*container.Do
 		_ = docker.Close()
 		return nil, err
 	}
-	log.Warn("cannot reach Docker; until Docker answers, capmon knows only the IDs of Docker's containers, and reads their grants from the kernel", zap.Error(err))
+	report := log.Warn
+	if isLeftOut(docker, err) && isPodmanInstalled() { // the host has no Docker
+		report = log.Debug
+	}
+	report("cannot reach Docker; until Docker answers, capmon knows only the IDs of Docker's containers, and reads their grants from the kernel", zap.Error(err))
 	return docker, nil
 }
 

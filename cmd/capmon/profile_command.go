@@ -10,9 +10,9 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report"
@@ -26,7 +26,7 @@ func (p *profileFlags) profileCommand(cmd *cobra.Command, names, command []strin
 	case len(names) > 0:
 		return fmt.Errorf("%s: name running containers or a command, not both; to select containers that the command starts, use --container PATTERN", strings.Join(names, " "))
 	case p.engine.value != allEngines:
-		return fmt.Errorf("--engine=%s is for running containers: leave it out, because capmon profiles a command through the engine that DOCKER_HOST or the docker context names", p.engine.value)
+		return fmt.Errorf("--engine=%s is for running containers: leave it out, because capmon profiles the containers that the command starts with any engine", p.engine.value)
 	case p.duration != 0:
 		return errors.New("--for is for running containers: leave it out, because capmon profiles a command until it ends")
 	}
@@ -39,24 +39,24 @@ func (p *profileFlags) profileCommand(cmd *cobra.Command, names, command []strin
 		return err
 	}
 	defer process.release()
-	docker, err := connect(cmd.Context(), !p.allContainers, log)
+	engines, err := p.connectForCommand(cmd.Context(), log)
 	if err != nil {
 		return err
 	}
-	observer, err := p.start(cmd.Context(), docker, log)
+	defer engines.close()
+	p.recording.monitor.FollowsCommand = true
+	observer, err := p.start(cmd.Context(), engines.all, log)
 	if err != nil {
 		return err
 	}
 	defer observer.Close()
 
-	started := &startedContainers{observer: observer}
-	defer docker.Close()
-	proxy, err := container.NewProxy(docker, started.add)
-	if err != nil {
+	started := &startedContainers{observer: observer, ids: make(map[string]bool)}
+	defer engines.closeProxies() // before the observer, which their requests use
+	if process.env, err = engines.startProxies(process.env, started.add); err != nil {
 		return err
 	}
-	defer proxy.Close()
-	process.env = throughProxy(process.env, proxy.Host())
+	process.prepare = observer.FollowCommand
 	if err := createReadyFile(p.readyFile); err != nil {
 		return err
 	}
@@ -69,25 +69,43 @@ func (p *profileFlags) profileCommand(cmd *cobra.Command, names, command []strin
 			return err
 		}
 	}
+	return p.finishCommand(cmd, command, code, started, log)
+}
+
+// finishCommand ends the recording, and saves and prints the runs of the containers that the command started. code is
+// the exit code of the command.
+func (p *profileFlags) finishCommand(cmd *cobra.Command, command []string, code int, started *startedContainers, log *zap.Logger) error {
+	all, err := stop(cmd, started.observer)
+	if err != nil {
+		return err
+	}
+	started.addMade(all)
+	belongs := func(run profile.Run) bool { return started.has(run.Container.ID) || p.allContainers && !run.Existed }
+	interrupted := cmd.Context().Err() != nil
+	missing, err := missingContainers(started.observer, all, belongs, interrupted)
+	if err != nil {
+		return err
+	}
+	if missing != nil && missing.none && code == 0 {
+		return missing
+	}
 	if p.report.format.value == string(report.Table) {
 		fmt.Fprintln(cmd.OutOrStdout()) // separates the command's output from the report
 	}
-	scope := commandScope(command, p.allContainers, p.asSelection())
-	err = p.finish(cmd, observer, log, scope, func(run profile.Run) bool {
-		return started.has(run.Container.ID) || p.allContainers && !run.Existed
-	})
-	if started.empty() && !p.allContainers && cmd.Context().Err() == nil {
-		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the command started no container through the Docker engine that capmon sees; "+
-			"if it starts a swarm service, uses another engine, or sets DOCKER_HOST or --host itself, use --all-containers")
+	err = p.finish(cmd, started.observer, log, commandScope(command, p.allContainers, p.asSelection()), all, belongs)
+	if err != nil && !errors.As(err, new(*noneSelectedError)) {
+		return err
 	}
-	if none := (*noneSelectedError)(nil); code != 0 && errors.As(err, &none) {
+	if missing != nil {
+		err = missing
+	}
+	if code == 0 {
+		return err
+	}
+	if err != nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "capmon:", err) // the failed command is the likely cause
-		err = nil
 	}
-	if err == nil && code != 0 {
-		return &exitError{code}
-	}
-	return err
+	return &exitError{code}
 }
 
 // startedContainers contains the containers that the command created or started. It is safe for concurrent use.
@@ -101,39 +119,27 @@ type startedContainers struct {
 // reply, so capmon can read the settings before the container ends.
 func (s *startedContainers) add(ctx context.Context, id string) {
 	s.mu.Lock()
-	if s.ids == nil {
-		s.ids = make(map[string]bool)
-	}
 	s.ids[id] = true
 	s.mu.Unlock()
 	s.observer.Inspect(ctx, id)
+}
+
+// addMade records the containers that the command made without an engine that runs already, as podman does. A container
+// that was started again was perhaps running before.
+func (s *startedContainers) addMade(all profile.Profile) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, run := range all.Runs {
+		if run.OfCommand {
+			s.ids[run.Container.ID] = true
+		}
+	}
 }
 
 func (s *startedContainers) has(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ids[id]
-}
-
-func (s *startedContainers) empty() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.ids) == 0
-}
-
-// throughProxy returns the environment with DOCKER_HOST set to the proxy. It removes the other variables for Docker
-// clients: capmon's own connection to the engine already uses them.
-func throughProxy(env []string, host string) []string {
-	var out []string
-	for _, entry := range env {
-		name, _, _ := strings.Cut(entry, "=")
-		switch name {
-		case "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH":
-		default:
-			out = append(out, entry)
-		}
-	}
-	return append(out, "DOCKER_HOST="+host)
 }
 
 // stdout returns the writer for the output of the command. It is standard output if capmon prints a table. Otherwise it

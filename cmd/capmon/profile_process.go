@@ -89,10 +89,7 @@ func (p *profileFlags) validateAlone(option string) (*zap.Logger, error) {
 
 // finishOne ends the recording, and saves and prints the runs of one workload.
 func (p *profileFlags) finishOne(cmd *cobra.Command, observer *observe.Observer, scope, id string) error {
-	if err := observer.Stop(context.WithoutCancel(cmd.Context())); err != nil {
-		return err
-	}
-	all, err := observer.Profile()
+	all, err := stop(cmd, observer)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,11 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 		selected: func(run profile.Run) bool { return belongs(run) && p.filter.Match(infoOf(observer, run)) },
 	}
 	progress.waitShowing(ctx, optional(cmd, endNote), optional(cmd, progressNote))
-	return p.finish(cmd, observer, log, runningScope(names, p.asSelection()), belongs)
+	all, err := stop(cmd, observer)
+	if err != nil {
+		return err
+	}
+	return p.finish(cmd, observer, log, runningScope(names, p.asSelection()), all, belongs)
 }
 
 // listTime is how long resolve waits for the engine. A busy engine needs seconds for a thousand containers.

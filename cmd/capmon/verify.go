@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
@@ -49,7 +50,8 @@ container.
 The observed list is from a PROFILE that --save wrote, or from the first run. verify
 creates its own containers: their names, addresses and ports differ from the command
 line, and their input is empty. verify removes them at the end. It runs a Compose
-service in its own projects. The exit code is 1 if the list is not proved.`,
+service in its own projects. The exit code is 1 if the list is not proved. verify
+supports only Docker.`,
 		Example: `  sudo capmon verify -- docker run --rm app ./selftest
   sudo capmon verify --test 'curl -fsS localhost:$PORT_80' -- docker run -d -p 80:80 nginx
   sudo capmon verify --test 'curl -fsS localhost:$PORT_80' -- docker compose up web
@@ -129,6 +131,9 @@ func (v *verifyFlags) run(cmd *cobra.Command, files, command []string) error {
 		return err
 	}
 	defer docker.Close()
+	if err := rejectPodman(cmd.Context(), docker); err != nil {
+		return err
+	}
 	observer, err := observe.Start(context.WithoutCancel(cmd.Context()), observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Version: versionNumber(), Log: log})
 	if err != nil {
 		return withRemedy(err)
@@ -148,6 +153,18 @@ func (v *verifyFlags) run(cmd *cobra.Command, files, command []string) error {
 		return err
 	}
 	return v.finish(cmd, p, proof, files)
+}
+
+// rejectPodman returns an error if the engine is Podman. Podman reports the settings of containers and their ends in
+// another way than Docker, so the outcomes would be wrong.
+func rejectPodman(ctx context.Context, docker *container.Docker) error {
+	if err := docker.Alive(ctx); err != nil {
+		return err
+	}
+	if docker.Name() != container.Podman {
+		return nil
+	}
+	return fmt.Errorf("verify supports only Docker, but Podman answers at %s: use another DOCKER_HOST or docker context; capmon profile -- podman run … records what a container of Podman needs", docker.Endpoint())
 }
 
 // interrupted prints what verify had proved before Ctrl-C.

@@ -409,3 +409,22 @@ func TestPodsOfKubernetes(t *testing.T) {
 		})
 	}
 }
+
+func TestReadMonitor(t *testing.T) {
+	for _, test := range []struct {
+		arguments, id, name string
+		ok                  bool
+	}{
+		{"/usr/bin/conmon --api-version 1 -c " + one + " -u " + one + " -r /usr/sbin/runc -b /run/x -n web --exit-command /usr/bin/podman -c other -n other", one, "web", true},
+		{"conmon --cid=" + one + " --name=web", one, "web", true},
+		{"conmon -c " + one + " -b /run/tr", one, "", true},
+		{"conmon -c " + one + " -u " + other + " -n web -e --exec-attach", one, "web", false},
+		{"conmon --version", "", "", false},
+		{"", "", "", false},
+	} {
+		id, name, ok := ReadMonitor(strings.Split(test.arguments, " "))
+		if id != test.id || name != test.name || ok != test.ok {
+			t.Errorf("%q: %q %q %v", test.arguments, id, name, ok)
+		}
+	}
+}

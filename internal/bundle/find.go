@@ -304,6 +304,14 @@ func (p process) conmon(id string) (caller, bool) {
 	return found, p.argument("-c", "--cid") == id && path.IsAbs(found.bundle)
 }
 
+// ReadMonitor returns the container that the arguments of a monitor of Podman (conmon) name. It returns false if the
+// process watches only one more process in a running container. The name is empty if the arguments lack it.
+func ReadMonitor(arguments []string) (id, name string, ok bool) {
+	p := process{arguments: before(arguments, "--exit-command")}
+	id = p.argument("-c", "--cid")
+	return id, p.argument("-n", "--name"), id != "" && !p.has("-e", "--exec")
+}
+
 // userdata is the name of the directory in which Podman and CRI-O store the bundle of a container.
 const userdata = "userdata"
 

@@ -127,6 +127,26 @@ func (d *Docker) withLibpod(ctx context.Context, info Info) (Info, error) {
 	return info, nil
 }
 
+// podMembers returns the IDs of the containers of a pod, with its sandbox (infra container).
+func (d *Docker) podMembers(ctx context.Context, pod string) (ids []string, err error) {
+	answer, err := d.get(ctx, "/"+libpodVersion+"/libpod/pods/"+url.PathEscape(pod)+"/json")
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("requesting the containers of a pod: the answer is %s", answer.Status)
+	}
+	var reply struct{ Containers []struct{ ID string } }
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxLibpodAnswer)).Decode(&reply); err != nil {
+		return nil, fmt.Errorf("reading the containers of a pod: %w", err)
+	}
+	for _, c := range reply.Containers {
+		ids = append(ids, c.ID)
+	}
+	return ids, nil
+}
+
 // granted returns the capabilities that the container was granted.
 func (c libpodContainer) granted() (granted capability.Set, err error) {
 	if c.BoundingCaps == nil {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +26,8 @@ import (
 // Proxy is an HTTP proxy between a command and the engine. With it, capmon knows exactly which containers the command
 // creates or starts, even if they end at once or others start containers at the same time. All other traffic passes
 // unchanged: any API version, streams, attached terminals, BuildKit's sessions.
+//
+// Proxy also knows Podman's own API, which podman --remote uses, with pods and podman kube play.
 //
 // Proxy does not report containers that the engine creates by itself: for the RUN steps of the classic builder and for
 // swarm services.
@@ -131,9 +134,16 @@ func (p *Proxy) Close() error { return p.close() }
 // Requests that start a container, and requests that turn the connection into a plain stream, with or without the API's
 // version as prefix. The engine accepts slashes in a name, for names of links (web/db).
 var (
-	createPath = regexp.MustCompile(`^(?:/v[0-9.]+)?/containers/create$`)
-	startPath  = regexp.MustCompile(`^(?:/v[0-9.]+)?/containers/(.+)/(?:start|restart)$`)
-	streamPath = regexp.MustCompile(`^(?:/v[0-9.]+)?(?:/containers/.+/attach|/containers/.+/attach/ws|/exec/[^/]+/start|/session|/grpc)$`)
+	createPath = regexp.MustCompile(`^(?:/v[0-9.]+)?(?:/libpod)?/containers/create$`)
+	startPath  = regexp.MustCompile(`^(?:/v[0-9.]+)?(?:/libpod)?/containers/(.+)/(?:start|restart)$`)
+	streamPath = regexp.MustCompile(`^(?:/v[0-9.]+)?(?:/libpod)?(?:/containers/.+/attach|/containers/.+/attach/ws|/exec/[^/]+/start|/session|/grpc)$`)
+)
+
+// Requests of Podman's own API that create or start the containers of pods.
+var (
+	createPodPath = regexp.MustCompile(`^(?:/v[0-9.]+)?/libpod/pods/create$`)
+	startPodPath  = regexp.MustCompile(`^(?:/v[0-9.]+)?/libpod/pods/(.+)/(?:start|restart)$`)
+	playPath      = regexp.MustCompile(`^(?:/v[0-9.]+)?/libpod/(?:play/kube|kube/play)$`)
 )
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
@@ -151,6 +161,9 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 			p.report(info.ID)
 		} // otherwise the engine reports the error to the client
 	}
+	if match := startPodPath.FindStringSubmatch(r.URL.Path); match != nil && r.Method == http.MethodPost {
+		p.reportPod(r.Context(), match[1])
+	}
 	if streamPath.MatchString(r.URL.Path) {
 		p.stream(w, r)
 		return
@@ -167,6 +180,18 @@ func (p *Proxy) report(id string) {
 	report.(func())()
 }
 
+// reportPod reports the containers of a pod of Podman. If Podman does not report them, it also reports that to the
+// client.
+func (p *Proxy) reportPod(ctx context.Context, pod string) {
+	members, err := p.docker.podMembers(ctx, pod)
+	if err != nil {
+		return
+	}
+	for _, id := range members {
+		p.report(id)
+	}
+}
+
 // setTarget makes out the request to the engine that in was to the proxy.
 func (p *Proxy) setTarget(out, in *http.Request) {
 	out.URL = &url.URL{Scheme: "http", Host: "docker", Path: p.base + in.URL.Path, RawQuery: in.URL.RawQuery}
@@ -179,10 +204,10 @@ func (p *Proxy) setTarget(out, in *http.Request) {
 	}
 }
 
-// inspectReply reads a new container's ID from the engine's reply, and restores the reply's body.
+// inspectReply reads the IDs of new containers from the engine's reply, and restores the reply's body.
 func (p *Proxy) inspectReply(r *http.Response) error {
-	path := strings.TrimPrefix(r.Request.URL.Path, p.base)
-	if r.Request.Method != http.MethodPost || r.StatusCode != http.StatusCreated || !createPath.MatchString(path) {
+	report := p.reporter(r)
+	if report == nil {
 		return nil
 	}
 	body, err := io.ReadAll(r.Body)
@@ -193,11 +218,62 @@ func (p *Proxy) inspectReply(r *http.Response) error {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.ContentLength, r.TransferEncoding = int64(len(body)), nil
 	r.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	report(body)
+	return nil
+}
+
+// reporter returns the function that reports the new containers in the body of a reply, or nil if a reply has none.
+func (p *Proxy) reporter(r *http.Response) func(body []byte) {
+	path := strings.TrimPrefix(r.Request.URL.Path, p.base)
+	switch created := r.StatusCode == http.StatusCreated; {
+	case r.Request.Method != http.MethodPost:
+		return nil
+	case created && createPath.MatchString(path):
+		return p.reportCreated
+	case created && createPodPath.MatchString(path):
+		return p.reportCreatedPod
+	case r.StatusCode == http.StatusOK && playPath.MatchString(path):
+		return p.reportPlayed
+	}
+	return nil
+}
+
+func (p *Proxy) reportCreated(body []byte) {
 	var reply struct{ ID string }
 	if json.Unmarshal(body, &reply) == nil && reply.ID != "" {
 		p.report(reply.ID)
 	}
-	return nil
+}
+
+// reportCreatedPod reports the sandbox (infra container) of a new pod.
+func (p *Proxy) reportCreatedPod(body []byte) {
+	var reply struct{ ID string }
+	if json.Unmarshal(body, &reply) == nil && reply.ID != "" {
+		p.reportPod(p.ctx, reply.ID)
+	}
+}
+
+// reportPlayed reports the containers of podman kube play. Podman has started them already.
+func (p *Proxy) reportPlayed(body []byte) {
+	var reply struct {
+		Pods []struct {
+			ID                         string
+			Containers, InitContainers []string
+		}
+		ServiceContainerID string
+	}
+	if json.Unmarshal(body, &reply) != nil {
+		return
+	}
+	for _, pod := range reply.Pods {
+		for _, id := range slices.Concat(pod.Containers, pod.InitContainers) {
+			p.report(id)
+		}
+		p.reportPod(p.ctx, pod.ID)
+	}
+	if reply.ServiceContainerID != "" {
+		p.report(reply.ServiceContainerID)
+	}
 }
 
 // replyUnreachable replies to a client, in the form of the engine's errors, that the engine cannot be reached.
@@ -207,6 +283,10 @@ func (p *Proxy) replyUnreachable(w http.ResponseWriter, r *http.Request, err err
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusBadGateway)
-	message := fmt.Sprintf("capmon cannot reach Docker at %s: %v", p.docker.Endpoint(), err)
+	engine := "Docker"
+	if p.docker.Name() == Podman {
+		engine = "Podman"
+	}
+	message := fmt.Sprintf("capmon cannot reach %s at %s: %v", engine, p.docker.Endpoint(), err)
 	_ = json.NewEncoder(w).Encode(map[string]string{"message": message})
 }

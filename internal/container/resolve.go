@@ -25,7 +25,7 @@ type UnknownError struct {
 func (e *UnknownError) Error() string {
 	switch {
 	case e.Stopped && e.Engine == Podman:
-		return fmt.Sprintf("container %q is not running: start it, or profile it from its start with capmon profile --all-containers -- podman start -a %s", e.Name, e.Name)
+		return fmt.Sprintf("container %q is not running: start it, or profile it from its start with capmon profile -- podman start -a %s", e.Name, e.Name)
 	case e.Stopped && e.Engine != "":
 		return fmt.Sprintf("container %q is not running: start it", e.Name)
 	case e.Stopped:

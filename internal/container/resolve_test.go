@@ -61,7 +61,7 @@ func TestResolve(t *testing.T) {
 		{name: "the sandbox of a pod, by ID", args: []string{"0a"}, want: []string{"pay/web-1"}},
 		{name: "a container of a pod", args: []string{"pay/web-1/main"}, want: []string{"pay/web-1/main"}},
 		{name: "stopped", args: []string{"old"}, error: `"old" is not running`},
-		{name: "stopped, of Podman", args: []string{"stopped-pod"}, error: "capmon profile --all-containers -- podman start -a stopped-pod"},
+		{name: "stopped, of Podman", args: []string{"stopped-pod"}, error: "capmon profile -- podman start -a stopped-pod"},
 		{name: "stopped, by ID", args: []string{"dd"}, error: `"old" is not running`},
 		{name: "unknown", args: []string{"weby"}, error: `no container "weby": the nearest that run are web, wed`},
 		{name: "prefix of a name", args: []string{"we"}, error: `the nearest that run are web, wed`},

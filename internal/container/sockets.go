@@ -33,7 +33,7 @@ const otherUsersTime = time.Second
 func FindPodman() (engines []*Docker, skipped map[string]error, err error) {
 	skipped = socketsOfOthers()
 	var sockets []string
-	if host := os.Getenv("CONTAINER_HOST"); host != "" {
+	if host := os.Getenv(containerHost); host != "" {
 		path, isSocket := strings.CutPrefix(host, "unix://")
 		if !isSocket {
 			skipped[host] = fmt.Errorf("capmon supports only unix sockets in CONTAINER_HOST")
@@ -52,14 +52,34 @@ func FindPodman() (engines []*Docker, skipped map[string]error, err error) {
 		if isOneOf(socket, sockets[:i]) {
 			continue
 		}
-		endpoint := "unix://" + socket
-		api, err := client.NewClientWithOpts(client.WithHost(endpoint), client.WithAPIVersionNegotiation())
+		engine, err := newPodman("unix://" + socket)
 		if err != nil {
-			return nil, nil, fmt.Errorf("connecting to %s: %w", endpoint, err)
+			return nil, nil, err
 		}
-		engines = append(engines, &Docker{client: api, endpoint: endpoint, guess: Podman})
+		engines = append(engines, engine)
 	}
 	return engines, skipped, nil
+}
+
+// PodmanAtHost returns the service of Podman at CONTAINER_HOST, which need not answer. It returns nil if CONTAINER_HOST
+// is not set, or is not the address of a socket.
+func PodmanAtHost() (*Docker, error) {
+	endpoint := os.Getenv(containerHost)
+	if !strings.HasPrefix(endpoint, "unix://") {
+		return nil, nil
+	}
+	return newPodman(endpoint)
+}
+
+// containerHost is the variable with the address of Podman's service.
+const containerHost = "CONTAINER_HOST"
+
+func newPodman(endpoint string) (*Docker, error) {
+	api, err := client.NewClientWithOpts(client.WithHost(endpoint), client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", endpoint, err)
+	}
+	return &Docker{client: api, endpoint: endpoint, guess: Podman}, nil
 }
 
 // socketsOfOthers returns the sockets of other users, with the reason why capmon does not use them. A user can replace

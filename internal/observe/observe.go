@@ -70,6 +70,7 @@ type Observer struct {
 	startingStandalone chan struct{}
 	lookups            fileLookups
 	recent             recentProfile
+	ofCommand          commandContainers
 	cancel             context.CancelFunc
 	done               sync.WaitGroup
 
@@ -200,6 +201,8 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				continue
 			}
 			switch {
+			case event.Started != nil:
+				o.ofCommand.add(*event.Started)
 			case event.Check != nil:
 				if o.consumer != nil {
 					o.handleCheck(ctx, event)

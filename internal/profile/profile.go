@@ -89,6 +89,8 @@ type Run struct {
 	SharesPIDs bool `json:"sharesPIDs,omitempty"`
 	// Moved: a process of the command or unit has moved to another cgroup. capmon recorded its checks nevertheless.
 	Moved bool `json:"moved,omitempty"`
+	// OfCommand: the command that capmon profile runs has made the container, and no engine did it for the command.
+	OfCommand bool `json:"-"`
 	// Files are the files for which the kernel made checks, as far as capmon recorded them. Unlisted counts the checks
 	// whose files did not fit in the list.
 	Files    []File `json:"files,omitempty"`

@@ -129,6 +129,7 @@ func recordRun(seen monitor.ContainerRecord, observation Observation) Run {
 		Existed:     seen.Existed,
 		SharesPIDs:  seen.SharesPIDs,
 		Moved:       seen.Moved,
+		OfCommand:   seen.OfCommand,
 		Running:     true,
 		Processes:   seen.Processes,
 		User:        seen.UID,

@@ -22,6 +22,13 @@ func alreadyRunning(change func(*profile.Run)) []LabeledContainer {
 	return Containers(profile.New(run))
 }
 
+func TestHowToRecordStartOfAContainerOfPodman(t *testing.T) {
+	err := RequireStarts(alreadyRunning(func(r *profile.Run) { r.Container.Engine = "podman" }))
+	if err == nil || !strings.Contains(err.Error(), "capmon profile --save=FILE -- podman run … nginx:1.27") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A command that people may copy must not contain anything from the labels of a hostile image.
 func TestHowToRecordStartIgnoresLabels(t *testing.T) {
 	err := RequireStarts(alreadyRunning(func(r *profile.Run) {

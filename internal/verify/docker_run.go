@@ -85,6 +85,8 @@ func ParseCommand(ctx context.Context, line []string) (Command, error) {
 		return nil, errors.New("sudo: run capmon with sudo, and leave out sudo after --")
 	case name == "docker-compose":
 		return parseCompose(ctx, line, 1)
+	case strings.HasPrefix(name, "podman"):
+		return nil, fmt.Errorf("%s: verify supports only Docker: %s; capmon profile -- podman run … records what a container of Podman needs", line[0], understood)
 	case name != "docker":
 		return nil, fmt.Errorf("%s: %s; put such a command line after --", line[0], understood)
 	case len(words) > 0 && words[0] == "compose":

@@ -146,6 +146,7 @@ func TestCommandLinesThatCannotBeVerified(t *testing.T) {
 	for line, want := range map[string]string{
 		"":                               "no command after --",
 		"make test":                      "make: only docker run … and docker compose up SERVICE can be verified",
+		"/usr/bin/podman run bb":         "/usr/bin/podman: verify supports only Docker: only docker run … and docker compose up SERVICE can be verified; capmon profile -- podman run … records",
 		"sudo docker run bb":             "run capmon with sudo, and leave out sudo after --",
 		"docker exec bb true":            "docker exec: only docker run … and docker compose up SERVICE can be verified",
 		"docker":                         "docker: only docker run … and docker compose up SERVICE can be verified",

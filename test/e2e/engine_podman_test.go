@@ -261,11 +261,8 @@ func (p privatePodman) observeAll(run []workload) (records []seen) {
 	return records
 }
 
-// The same workloads need the same capabilities as under Docker, except for what podman's defaults change.
-func TestWorkloadsUnderPodman(t *testing.T) {
-	t.Parallel()
-	p := newPrivatePodman(t)
-	var run []workload
+// workloadsOfPodman returns the workloads that do not depend on options of Docker, with their needs under Podman.
+func workloadsOfPodman() (run []workload) {
 	for _, w := range workloads {
 		if w.onlyRun || len(w.grants) > 0 {
 			continue // most of them depend on options of Docker
@@ -275,6 +272,14 @@ func TestWorkloadsUnderPodman(t *testing.T) {
 		}
 		run = append(run, w)
 	}
+	return run
+}
+
+// The same workloads need the same capabilities as under Docker, except for what podman's defaults change.
+func TestWorkloadsUnderPodman(t *testing.T) {
+	t.Parallel()
+	p := newPrivatePodman(t)
+	run := workloadsOfPodman()
 	got := p.observeAll(run)
 	for _, w := range run {
 		t.Run(w.name, func(t *testing.T) {

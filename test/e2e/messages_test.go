@@ -43,7 +43,7 @@ func TestEveryLineOnStderrIsJSON(t *testing.T) {
 		"flags --even-if-start-unseen " + saved: {exitDone, "info: in-json: "},
 		"merge " + saved:                        {exitDone, "info: "},
 		"db alerts --db " + db:                  {exitDone, "info: no alert in "},
-		"profile -- true":                       {exitDone, "info: the command started no container"},
+		"profile -- true":                       {exitUsage, "error: "},
 		"watch nope":                            {exitUsage, "error: "},
 		"profile --for 100ms --container nope":  {exitUsage, "error: no recorded container is selected"},
 	} {

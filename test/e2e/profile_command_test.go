@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -148,8 +149,17 @@ func TestCtrlCReachesTheCommandOnce(t *testing.T) {
 func TestCommandWithoutContainersIsReported(t *testing.T) {
 	t.Parallel()
 	r := execute(t, binary, "profile", "--", "true")
-	if r.code != 0 || !strings.HasPrefix(r.stdout, "\ncontainers that true started · capmon ") || !strings.HasSuffix(r.stdout, "\n\ncapmon saw no containers\n") ||
-		!strings.Contains(r.stderr, "started no container") {
+	if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "started while the command ran") {
+		t.Errorf("%+v", r)
+	}
+	saved := filepath.Join(t.TempDir(), "saved.json")
+	if r = execute(t, binary, "profile", "--save", saved, "--container=none-*", "--all-containers", "--", "true"); r.code != exitUsage {
+		t.Errorf("%+v", r)
+	}
+	if _, err := os.Stat(saved); !os.IsNotExist(err) {
+		t.Errorf("capmon saved a profile without containers: %v", err)
+	}
+	if r = execute(t, binary, "profile", "--", "sh", "-c", "exit 5"); r.code != 5 || !strings.Contains(r.stderr, "started while the command ran") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -63,12 +63,14 @@ answers() {
 start_daemon() {
 	local program
 	if [[ $(id -u) != 0 ]]; then die "a private containerd needs root: run this script as root"; fi
-	for program in containerd containerd-shim-runc-v2 ctr runc nsenter unshare ip; do need "$program"; done
+	for program in containerd containerd-shim-runc-v2 ctr runc nsenter unshare mountpoint ip; do need "$program"; done
 	mkdir -p "$dir"
 	write_configuration
 	if ! answers; then
-		touch "$network"
-		unshare --net="$network" ip link set lo up
+		if ! mountpoint -q "$network"; then # containerd may have ended, and containers may still run
+			touch "$network"
+			unshare --net="$network" ip link set lo up
+		fi
 		setsid nsenter --net="$network" containerd --config "$dir/containerd.toml" \
 			>"$dir/containerd.log" 2>&1 </dev/null &
 		echo $! >"$dir/containerd.pid"

@@ -3,6 +3,7 @@ package e2e
 import (
 	"cmp"
 	"encoding/json"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +19,7 @@ import (
 	"github.com/capmon/capmon/internal/testutil/capmontest"
 )
 
-// kubelet is a real kubelet on a containerd of the test (scripts/kubelet.sh). It has no API server and runs static pods.
+// kubelet is a real kubelet on a containerd of the test (scripts/kubelet.sh). It has no API server: it runs static pods.
 type kubelet struct {
 	kubernetesNode
 	directory, manifests string
@@ -91,14 +92,17 @@ func (k kubelet) run(p staticPod) (started pod) {
 		k.t.Fatal(err)
 	}
 	request := &runtime.ListPodSandboxRequest{Filter: &runtime.PodSandboxFilter{
-		LabelSelector: map[string]string{"io.kubernetes.pod.namespace": p.namespace, "io.kubernetes.pod.name": p.name + "-" + nodeName},
+		LabelSelector: map[string]string{
+			"io.kubernetes.pod.namespace": p.namespace, "io.kubernetes.pod.name": p.name + "-" + nodeName,
+		},
 	}}
 	eventually(k.t, "pod "+p.name+" has a sandbox", func() bool {
 		answer, err := k.runtime.ListPodSandbox(k.t.Context(), request)
 		if err != nil || len(answer.GetItems()) == 0 {
 			return false
 		}
-		started = pod{k.kubernetesNode, answer.GetItems()[0].GetId(), &runtime.PodSandboxConfig{Metadata: answer.GetItems()[0].GetMetadata()}}
+		sandbox := answer.GetItems()[0]
+		started = pod{k.kubernetesNode, sandbox.GetId(), &runtime.PodSandboxConfig{Metadata: sandbox.GetMetadata()}}
 		return true
 	})
 	return started
@@ -138,10 +142,27 @@ func (p pod) ended(name string) (id string) {
 
 // shared returns the directory /shared of the pod, without asking containerd.
 func (k kubelet) shared(p pod) string {
-	return filepath.Join(k.directory, "kubelet/root/pods", p.config.GetMetadata().GetUid(), "volumes/kubernetes.io~empty-dir/shared")
+	uid := p.config.GetMetadata().GetUid()
+	return filepath.Join(k.directory, "kubelet/root/pods", uid, "volumes/kubernetes.io~empty-dir/shared")
 }
 
-// done is the file that a container makes in /shared when it has done its work.
+// signal sends a signal to the containerd of the kubelet.
+func (k kubelet) signal(signal unix.Signal) {
+	k.t.Helper()
+	text, err := os.ReadFile(filepath.Join(k.directory, "containerd.pid"))
+	pid := 0
+	if err == nil {
+		pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	}
+	if err == nil {
+		err = unix.Kill(pid, signal)
+	}
+	if err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// done returns the end of a script: the container makes a file in /shared when it has done its work, and waits.
 func done(name string) string { return "; touch /shared/" + name + "; sleep 1000000" }
 
 // awaitDone waits until these containers of a pod have made their files.
@@ -153,6 +174,24 @@ func (k kubelet) awaitDone(p pod, names ...string) {
 			return err == nil
 		})
 	}
+}
+
+var chownAndChroot = caps("CHOWN", "SYS_CHROOT")
+
+// onDemand returns a pod whose container main works when letWork says so.
+func onDemand(namespace, name, work string) staticPod {
+	command := sh("until [ -e /shared/go ]; do sleep 0.1; done; " + work + done("main"))
+	main := granting(chownAndChroot, member("main", command...))
+	return staticPod{namespace: namespace, name: name, containers: []object{main}}
+}
+
+// letWork lets the container of a pod of onDemand work, without asking containerd.
+func (k kubelet) letWork(p pod) {
+	k.t.Helper()
+	if err := os.WriteFile(filepath.Join(k.shared(p), "go"), nil, 0o600); err != nil {
+		k.t.Fatal(err)
+	}
+	k.awaitDone(p, "main")
 }
 
 func (p pod) name() string {
@@ -228,8 +267,8 @@ func (k kubelet) checkReport(file string, pods ...pod) {
 	}
 	for _, p := range pods {
 		sandbox := p.name() + "  "
-		if !strings.Contains(short.stdout, p.name()+"/") || strings.Contains(short.stdout, sandbox) || !strings.Contains(all.stdout, sandbox) {
-			k.t.Errorf("no containers of %s, or its sandbox is not only in the second of\n%s\n%s", p.name(), short.stdout, all.stdout)
+		if strings.Contains(short.stdout, sandbox) || !strings.Contains(all.stdout, sandbox) {
+			k.t.Errorf("the sandbox of %s must be in the second only of\n%s\n%s", p.name(), short.stdout, all.stdout)
 		}
 	}
 	if !strings.Contains(short.stdout, "owner Node") {
@@ -280,17 +319,7 @@ func TestKubeletBesideTwoEngines(t *testing.T) {
 	t.Parallel()
 	k, d, p := newKubelet(t), capmontest.StartDaemon(t), newPrivatePodman(t)
 	const namespace = "kub-beside"
-	inPod := func(name, work string) staticPod {
-		command := sh("until [ -e /shared/go ]; do sleep 0.1; done; " + work + done("main"))
-		return staticPod{namespace: namespace, name: name, containers: []object{granting(caps("SYS_CHROOT", "CHOWN"), member("main", command...))}}
-	}
-	letWork := func(pod pod) {
-		if err := os.WriteFile(filepath.Join(k.shared(pod), "go"), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		k.awaitDone(pod, "main")
-	}
-	before := k.run(inPod("before", "chown 5 /tmp"))
+	before := k.run(onDemand(namespace, "before", "chown 5 /tmp"))
 	ids := map[string]string{before.name() + "/main": before.running("main")}
 	ids["kub-beside-podman"] = p.start("kub-beside-podman", nil, forever...)
 	ids["kub-beside-docker"] = strings.TrimSpace(d.Docker("run", "--detach", "--name=kub-beside-docker", "bb", "sleep", "1000000"))
@@ -300,7 +329,7 @@ func TestKubeletBesideTwoEngines(t *testing.T) {
 		return cmd.Start()
 	}, binary, "profile", "-o", "json", "--container=kub-beside*", "--container="+namespace+"/*/*", "--log-level=debug")
 	d.Signal(unix.SIGSTOP)
-	after := k.run(inPod("after", "chroot / true"))
+	after := k.run(onDemand(namespace, "after", "chroot / true"))
 	ids[after.name()+"/main"] = after.running("main")
 	p.must("exec", "kub-beside-podman", "chroot", "/", "true")
 	p.run("kub-beside-short", nil, "probe", "rawsock")
@@ -310,8 +339,8 @@ func TestKubeletBesideTwoEngines(t *testing.T) {
 	k.signal(unix.SIGSTOP)
 	t.Cleanup(func() { k.signal(unix.SIGCONT) }) // also if the test fails
 	d.Docker("run", "--name=kub-beside-new", "bb", "chroot", "/", "true")
-	letWork(before)
-	letWork(after)
+	k.letWork(before)
+	k.letWork(after)
 	start := time.Now()
 	r := observation.interrupt()
 	took := time.Since(start)
@@ -338,8 +367,11 @@ func TestKubeletBesideTwoEngines(t *testing.T) {
 	} {
 		one := only(t, got, test.name)
 		same(t, "required by "+test.name, one.Required, test.required)
-		if one.Engine != test.engine || one.Owner != test.owner || one.StartSeen != test.startSeen || one.EngineError != "" || one.Unconfirmed != "" {
+		if one.Engine != test.engine || one.Owner != test.owner || one.StartSeen != test.startSeen {
 			t.Errorf("%+v", one)
+		}
+		if one.EngineError != "" || one.Unconfirmed != "" {
+			t.Errorf("%s: %s%s", one.Name, one.EngineError, one.Unconfirmed)
 		}
 		if id, known := ids[test.name]; known && one.ID != id {
 			t.Errorf("%s has the ID %s, wanted %s", test.name, one.ID, id)
@@ -348,22 +380,47 @@ func TestKubeletBesideTwoEngines(t *testing.T) {
 	if len(got) != 6 {
 		t.Errorf("got %d containers, wanted 6: %+v", len(got), got)
 	}
-	before.check(only(t, got, before.name()+"/main"), ids[before.name()+"/main"], caps("CHOWN", "SYS_CHROOT"))
-	after.check(only(t, got, after.name()+"/main"), ids[after.name()+"/main"], caps("CHOWN", "SYS_CHROOT"))
+	before.check(only(t, got, before.name()+"/main"), ids[before.name()+"/main"], chownAndChroot)
+	after.check(only(t, got, after.name()+"/main"), ids[after.name()+"/main"], chownAndChroot)
 }
 
-// signal sends a signal to the containerd of the kubelet.
-func (k kubelet) signal(signal unix.Signal) {
-	k.t.Helper()
-	text, err := os.ReadFile(filepath.Join(k.directory, "containerd.pid"))
-	pid := 0
-	if err == nil {
-		pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+// Containers continue to run while containerd restarts.
+func TestContainerdOfAKubeletRestarts(t *testing.T) {
+	t.Parallel()
+	k := newKubelet(t)
+	const namespace = "kub-restart"
+	before := k.run(onDemand(namespace, "before", "chown 5 /tmp"))
+	running := before.running("main")
+	observation := k.watch("--label=app="+namespace, "--log-level=debug")
+	observation.await(before.name() + "/main")
+	k.signal(unix.SIGTERM)
+	eventually(t, "containerd has ended", func() bool {
+		_, err := net.Dial("unix", k.address)
+		return err != nil
+	})
+	k.letWork(before)
+	k.startAgain()
+	after := k.run(onDemand(namespace, "after", "chroot / true"))
+	again := after.running("main")
+	k.letWork(after)
+	got := parseReport(t, observation.interrupt())
+	for _, test := range []struct {
+		pod       pod
+		id        string
+		required  []string
+		startSeen bool
+	}{
+		{before, running, caps("CHOWN"), false},
+		{after, again, caps("SYS_CHROOT"), true},
+	} {
+		one := only(t, got, test.pod.name()+"/main")
+		test.pod.check(one, test.id, chownAndChroot)
+		same(t, "required by "+one.Name, one.Required, test.required)
+		if one.Owner != "Node" || one.Runs != 1 || !one.Running || one.StartSeen != test.startSeen {
+			t.Errorf("%+v", one)
+		}
 	}
-	if err == nil {
-		err = unix.Kill(pid, signal)
-	}
-	if err != nil {
-		k.t.Fatal(err)
+	if len(got) != 2 {
+		t.Errorf("got %d containers, wanted 2: %+v", len(got), got)
 	}
 }

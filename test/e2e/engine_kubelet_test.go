@@ -395,7 +395,10 @@ func TestContainerdOfAKubeletRestarts(t *testing.T) {
 	observation.await(before.name() + "/main")
 	k.signal(unix.SIGTERM)
 	eventually(t, "containerd has ended", func() bool {
-		_, err := net.Dial("unix", k.address)
+		connection, err := net.Dial("unix", k.address)
+		if err == nil {
+			_ = connection.Close() // containerd waits for it
+		}
 		return err != nil
 	})
 	k.letWork(before)

@@ -19,7 +19,8 @@ import (
 	"github.com/capmon/capmon/internal/testutil/capmontest"
 )
 
-// kubelet is a real kubelet on a containerd of the test (scripts/kubelet.sh). It has no API server: it runs static pods.
+// kubelet is a real kubelet on a containerd of the test (scripts/kubelet.sh). Without an API server, it runs
+// static pods.
 type kubelet struct {
 	kubernetesNode
 	directory, manifests string

@@ -80,6 +80,11 @@ test-podman: root-test-podman setup-test ## run the tests of Podman with a curre
 test-containerd test-podman: test-%:
 	CAPMON_E2E=1 scripts/test-settings.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/test-engine.sh $* $(TESTS)'
 
+.PHONY: test-kubelet
+test-kubelet: root-test-kubelet setup-kubelet ## run the tests with the pods of a real kubelet (the first time, the build of the kubelet takes 10 minutes)
+	CAPMON_E2E=1 CAPMON_KUBELET=$(CURDIR)/.cache/bin/kubelet scripts/test-settings.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; \
+		go test -count=1 -timeout 30m -v -run Kubelet ./test/e2e'
+
 .PHONY: test-kernels
 test-kernels: root-test-kernels setup-test ## run the workloads under other kernels, with every hook (an hour; GUESTS="6.1 7.3" selects kernels)
 	scripts/test-kernels.sh $(GUESTS)
@@ -152,13 +157,13 @@ check-generate: ## check that the generated files are up to date
 		exit 1; \
 	fi
 
-.PHONY: setup-demo setup-test setup-docker setup-bench
-setup-demo setup-test setup-docker setup-bench: setup-%:
+.PHONY: setup-demo setup-test setup-docker setup-kubelet setup-bench
+setup-demo setup-test setup-docker setup-kubelet setup-bench: setup-%:
 	@scripts/setup.sh $*
 
 # eBPF programs and Docker daemons need root. sudo drops PATH, which may have Go.
-.PHONY: root-demo root-test root-test-docker root-test-containerd root-test-podman root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth
-root-demo root-test root-test-docker root-test-containerd root-test-podman root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth: root-%:
+.PHONY: root-demo root-test root-test-docker root-test-containerd root-test-podman root-test-kubelet root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth
+root-demo root-test root-test-docker root-test-containerd root-test-podman root-test-kubelet root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth: root-%:
 	@if [ "$$(id -u)" != 0 ]; then \
 		echo 'make $* needs root, to load eBPF programs: sudo env "PATH=$$PATH" make $*' >&2; exit 2; \
 	fi

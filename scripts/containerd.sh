@@ -64,25 +64,20 @@ answers() {
 }
 
 start_daemon() {
-	local program i
+	local program
 	if [[ $(id -u) != 0 ]]; then die "a private containerd needs root: run this script as root"; fi
-	for program in containerd containerd-shim-runc-v2 ctr runc nsenter unshare ip; do need "$program"; done
+	for program in containerd containerd-shim-runc-v2 ctr runc nsenter unshare mountpoint ip; do need "$program"; done
 	mkdir -p "$dir"
 	write_configuration
 	if ! answers; then
-		touch "$network"
-		unshare --net="$network" ip link set lo up
+		if ! mountpoint -q "$network"; then # containerd may have ended, and containers may still run
+			touch "$network"
+			unshare --net="$network" ip link set lo up
+		fi
 		setsid nsenter --net="$network" containerd --config "$dir/containerd.toml" \
 			>"$dir/containerd.log" 2>&1 </dev/null &
 		echo $! >"$dir/containerd.pid"
-		for ((i = 0; ; i++)); do
-			if answers; then break; fi
-			if ((i == 150)); then
-				cat "$dir/containerd.log" >&2
-				die "containerd does not answer at $socket"
-			fi
-			sleep 0.2
-		done
+		await_answer containerd "$dir/containerd.log"
 	fi
 	echo "$ctr"
 }
@@ -101,20 +96,13 @@ remove_containers() {
 }
 
 stop_daemon() {
-	local pid namespace i
-	pid=$(cat "$dir/containerd.pid" 2>/dev/null || true)
+	local namespace
 	if [[ -x $ctr ]] && answers; then
 		for namespace in $("$ctr" namespaces list -q); do
 			remove_containers "$namespace" >/dev/null 2>&1
 		done
 	fi
-	if [[ -n $pid && $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == *"--config $dir/containerd.toml "* ]]; then
-		kill "$pid"
-		for ((i = 0; i < 100; i++)); do
-			if ! kill -0 "$pid" 2>/dev/null; then break; fi
-			sleep 0.1
-		done
-	fi
+	end_process "$dir/containerd.pid" "--config $dir/containerd.toml"
 	unmount_all
 	rm -rf --one-file-system -- "${dir:?}"/{root,state,net,cni,ctr,containerd.sock,containerd.sock.ttrpc,containerd.toml,containerd.log,containerd.pid}
 	rmdir -- "$dir" 2>/dev/null || true # fails if DIR has other files

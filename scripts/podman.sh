@@ -34,14 +34,10 @@ make_namespaces() {
 	unshare --mount="$namespaces/mnt" --propagation private "${BASH_SOURCE[0]}" inside "$dir"
 }
 
-# inside runs in the new mount namespace. It unmounts what belongs to other engines, so
-# that these can remove it. With cgroup v1, it mounts only the hierarchies that exist:
-# podman also tries the directories of others in /sys/fs/cgroup.
+# inside runs in the new mount namespace. With cgroup v1, it mounts only the hierarchies that
+# exist: podman also tries the directories of others in /sys/fs/cgroup.
 inside() {
-	local mount
-	while read -r mount; do
-		umount -l -- "$mount" 2>/dev/null || true
-	done < <(awk '/ - (overlay|nsfs) / && $5 != "/" { print $5 }' /proc/self/mountinfo | sort -r)
+	unmount_others
 	if [[ $(stat -f -c %T /sys/fs/cgroup) != cgroup2fs ]]; then mount_hierarchies; fi
 	if [[ -n $programs ]]; then enter_programs; fi
 }

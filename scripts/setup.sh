@@ -3,6 +3,7 @@
 #
 #   setup.sh [test]   everything: compilers, linters, a Docker daemon, test programs
 #   setup.sh docker   everything, and a current Docker daemon
+#   setup.sh kubelet  everything, and a kubelet
 #   setup.sh bench    what the benchmark needs: most of what the tests need, and bpftrace
 #   setup.sh demo     what the demo needs: a static busybox, and Docker if none answers
 #
@@ -16,6 +17,7 @@ newest_dockerd_version=29.9.3 newest_dockerd_module=github.com/moby/moby/v2@v2.0
 newest_containerd=$repository/.cache/containerd newest_containerd_version=v2.4.2
 crictl=$newest_containerd/crictl crictl_version=v1.37.0
 newest_podman=$repository/.cache/podman newest_podman_release=trixie
+kubelet=$repository/.cache/bin/kubelet kubelet_version=v1.37.2
 quadlet=$repository/.cache/bin/quadlet quadlet_version=v5.4.2
 alertmanager=$repository/.cache/bin/alertmanager alertmanager_version=v0.35.0
 axe=$repository/.cache/axe-core/axe.min.js axe_version=4.14.1
@@ -67,6 +69,10 @@ has_crictl() {
 
 has_newest_podman() {
 	[[ -x $newest_podman/usr/bin/podman && -d $newest_podman/mnt ]]
+}
+
+has_kubelet() {
+	[[ -x $kubelet && $("$kubelet" --version) == "Kubernetes $kubelet_version" ]]
 }
 
 has_quadlet() {
@@ -275,6 +281,23 @@ install_newest_podman() {
 	has_newest_podman || die "the newer podman is not there"
 }
 
+# install_kubelet builds a kubelet from source, since Debian does not have one. The module of
+# Kubernetes names some of its own modules by their directories in its repository. Outside the
+# repository, the build uses their released versions. It takes 13 minutes of processor time.
+install_kubelet() {
+	local module=k8s.io/kubernetes@$kubelet_version directory files
+	echo "setup.sh: missing: the kubelet; building $module" >&2
+	directory=$(go mod download -json "$module" | jq --raw-output .Dir)
+	mkdir -p "$(dirname "$kubelet")"
+	files=$(mktemp -d)
+	sed -E "s|=> \./staging/src/(\S+)|=> \1 v0.${kubelet_version#v1.}|" "$directory/go.mod" >"$files/go.mod"
+	cat "$directory/go.sum" >"$files/go.sum"
+	GOWORK=off CGO_ENABLED=0 go build -C "$directory" -modfile="$files/go.mod" -mod=mod -buildvcs=false -trimpath \
+		-ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$kubelet_version" -o "$kubelet" ./cmd/kubelet
+	rm -r "$files"
+	has_kubelet || die "the kubelet does not run"
+}
+
 # install_quadlet builds the generator that reads podman's quadlets. Debian 12's podman is
 # older than quadlets.
 install_quadlet() {
@@ -336,10 +359,10 @@ install_axe() {
 	has_axe || die "axe-core $axe_version is not there"
 }
 
-mode=${1:-test} with_newest_dockerd=
+mode=${1:-test} addition=''
 case $mode in
 test | bench | demo) ;;
-docker) mode=test with_newest_dockerd=1 ;;
+docker | kubelet) addition=$mode mode=test ;;
 *)
 	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
 	exit 2
@@ -369,7 +392,8 @@ if [[ $mode == test ]]; then
 	has_crictl || install_crictl
 	has_newest_podman || install_newest_podman
 fi
-if [[ -n $with_newest_dockerd ]]; then
-	has_newest_dockerd || install_newest_dockerd
-fi
+case $addition in
+docker) has_newest_dockerd || install_newest_dockerd ;;
+kubelet) has_kubelet || install_kubelet ;;
+esac
 echo "setup.sh: everything for '$mode' is installed" >&2

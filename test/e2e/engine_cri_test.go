@@ -22,7 +22,8 @@ import (
 // kubernetesNode is a containerd with the CRI of Kubernetes. The test does what a kubelet does.
 type kubernetesNode struct {
 	privateContainerd
-	runtime runtime.RuntimeServiceClient
+	runtime    runtime.RuntimeServiceClient
+	startAgain func() // after the containerd has ended
 }
 
 func newKubernetesNode(t *testing.T) kubernetesNode {
@@ -33,8 +34,10 @@ func newKubernetesNode(t *testing.T) kubernetesNode {
 	}
 	t.Cleanup(func() { mustExecute(t, "../../scripts/containerd.sh", "stop", directory) })
 	pause := pauseImage(t)
-	ctr := mustExecute(t, "../../scripts/containerd.sh", "start", directory, "docker.io/library/"+pause+":latest")
-	c := privateContainerd{t, strings.TrimSpace(ctr), directory + "/containerd.sock"}
+	start := func() string {
+		return mustExecute(t, "../../scripts/containerd.sh", "start", directory, "docker.io/library/"+pause+":latest")
+	}
+	c := privateContainerd{t, strings.TrimSpace(start()), directory + "/containerd.sock"}
 	for _, image := range []string{"bb", pause} {
 		c.must("-n", "k8s.io", "image", "import", imageArchive(t, image))
 	}
@@ -43,7 +46,7 @@ func newKubernetesNode(t *testing.T) kubernetesNode {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = connection.Close() })
-	return kubernetesNode{c, runtime.NewRuntimeServiceClient(connection)}
+	return kubernetesNode{c, runtime.NewRuntimeServiceClient(connection), func() { start() }}
 }
 
 // pauseImage makes an image whose program only waits. It returns the name.

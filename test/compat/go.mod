@@ -33,6 +33,7 @@ require (
 
 require (
 	github.com/containerd/typeurl/v2 v2.2.0 // indirect
+	github.com/fsnotify/fsnotify v1.10.1 // indirect
 	github.com/gogo/protobuf v1.3.2 // indirect
 	github.com/maruel/natural v1.3.0 // indirect
 	k8s.io/cri-api v0.37.2 // indirect

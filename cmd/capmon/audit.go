@@ -48,9 +48,10 @@ func newAudit(logging *logging) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit [CONTAINER...] [--static | --profile FILE --for DURATION --db FILE]",
 		Short: "Audit containers against CIS Docker Benchmark 5.4: no unneeded capabilities",
-		Long: `audit compares the capabilities that each container of the engines, running or not,
-is granted with the capabilities that it uses. The status is pass, fail, or manual
-if capmon cannot decide. audit prints an overview with a line for each container, the
+		Long: `audit compares the capabilities that each container is granted with the capabilities
+that it uses. It reads the containers, running or not, from the engines that answer:
+Docker, the service of Podman, containerd and the runtimes of Kubernetes. The status is
+pass, fail, or manual if capmon cannot decide. audit prints an overview with a line for each container, the
 gravest first. For a named container that does not pass, and with --details for each one,
 audit also prints the reasons, and commands that fix the container or find out what it
 needs. If it does not know what several containers need, it describes how to record all
@@ -59,8 +60,8 @@ of them at once with capmon serve.
 audit reads what the containers use from profiles that --save wrote (--profile), from
 an observation of the running containers (--for), from the database of capmon serve
 (--db), or from several of these. Without these options, it reads the database. With
---static, audit reads only the grants: it does not need root, and finds only violations
-that do not depend on the uses.
+--static, audit reads only the grants: it needs only access to the sockets of the
+engines, and finds only violations that do not depend on the uses.
 
 The commands leave out values that may be secret, such as the values of environment
 variables. audit prints an incomplete command as a comment. With --with-values, it

@@ -17,8 +17,8 @@ func newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Report what this host supports, and how to fix what it does not support",
-		Long: `doctor examines the kernel, the rights of this process, the cgroups and the Docker
-engine, and tries every hook for the kernel's capability checks. For problems, it
+		Long: `doctor examines the kernel, the rights of this process, the cgroups and the container
+engines, and tries every hook for the kernel's capability checks. For problems, it
 prints remedies. The exit code is 2 if capmon cannot record on this host.`,
 		Example: `  sudo capmon doctor
   sudo capmon doctor -o json`,

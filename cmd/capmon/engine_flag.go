@@ -23,7 +23,7 @@ type engineFlag struct{ choiceFlag }
 // register adds the flag for a command that can ask these engines.
 func (e *engineFlag) register(flags *pflag.FlagSet, engines ...string) {
 	e.choiceFlag = choiceFlag{allEngines, append([]string{allEngines}, engines...)}
-	flags.Var(e, "engine", "ask only this `ENGINE`: "+e.list()+"; all are those that answer")
+	flags.Var(e, "engine", "`ENGINE` to ask: "+e.list()+"; all means every engine that answers")
 }
 
 // asks reports whether the user lets the command ask an engine.

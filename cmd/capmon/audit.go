@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/audit"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/kernel"
@@ -134,12 +136,12 @@ func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	defer engine.Close()
-	if docker, only := engine.(*container.Docker); len(names) == 0 && a.engine.value == allEngines && (!only || docker.Local()) {
-		reportNotAudited(cmd, log)
-	}
 	subjects, all, err := a.collect(cmd.Context(), cmd, engine, names) // to report errors before the observation
 	if err != nil {
 		return err
+	}
+	if docker, only := engine.(*container.Docker); len(names) == 0 && a.engine.value == allEngines && (!only || docker.Local()) {
+		reportNotAudited(cmd, log, all)
 	}
 	if a.duration > 0 {
 		audited := func(run profile.Run) bool { return len(names) == 0 || audit.Has(subjects, run.Container.ID) }
@@ -181,14 +183,29 @@ func (a *auditFlags) connect(ctx context.Context, log *zap.Logger) (auditedEngin
 	return audited, nil
 }
 
-// reportNotAudited prints which containers the audit leaves out: nobody has the settings of those without an engine.
-func reportNotAudited(cmd *cobra.Command, log *zap.Logger) {
-	var names []string
+// reportNotAudited prints which running containers the audit leaves out, because no engine has reported their settings.
+// audited has the names of the audited ones, by their IDs.
+func reportNotAudited(cmd *cobra.Command, log *zap.Logger, audited map[string]string) {
+	var without, silent []string
 	for _, info := range standaloneContainers() {
-		names = append(names, printable.Word(info.Name))
+		without = append(without, printable.Word(info.Name))
 	}
-	if len(names) > 0 {
-		reportLeftOut(cmd.ErrOrStderr(), log, "because no engine manages them", abbreviate(names), names)
+	for id, name := range monitoredContainers() {
+		if _, known := audited[id]; !known {
+			silent = append(silent, printable.Word(cmp.Or(name, containerid.Short(id))))
+		}
+	}
+	slices.Sort(silent)
+	for _, leftOut := range []struct {
+		why   string
+		names []string
+	}{
+		{"because no engine manages them", without},
+		{"because their engine does not answer; podman system service starts the service of Podman", silent},
+	} {
+		if len(leftOut.names) > 0 {
+			reportLeftOut(cmd.ErrOrStderr(), log, leftOut.why, abbreviate(leftOut.names), leftOut.names)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/capmon/capmon/internal/bundle"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/standalone"
@@ -34,6 +35,15 @@ func standaloneContainers() (infos []container.Info) {
 		}
 	}
 	return infos
+}
+
+// monitoredContainers returns the names of the running containers of Podman and CRI-O, by their IDs.
+func monitoredContainers() map[string]string {
+	cgroups, err := kernel.DetectCgroups()
+	if err != nil {
+		return nil
+	}
+	return bundle.NewReader(cgroups).Monitored()
 }
 
 // areStandalone reports whether each name is the name or the ID of a running container that no engine manages.

@@ -312,6 +312,30 @@ func ReadMonitor(arguments []string) (id, name string, ok bool) {
 	return id, p.argument("-n", "--name"), id != "" && !p.has("-e", "--exec")
 }
 
+// Monitored returns the names of the containers whose monitors (conmon) root runs on this host, by their IDs: the
+// running containers of Podman and CRI-O, also if these do not answer. It leaves out processes that it cannot read.
+func (r *Reader) Monitored() map[string]string {
+	names := make(map[string]string)
+	processes, _ := os.ReadDir("/proc")
+	for _, entry := range processes {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || !mayCall(pid) {
+			continue
+		}
+		if inside, err := r.isInContainer(pid); err != nil || inside {
+			continue
+		}
+		p, err := openProcess(pid)
+		if err == nil && kindOf(p.executable) == monitor {
+			if id, name, ok := ReadMonitor(p.arguments); ok {
+				names[id] = name
+			}
+		}
+		p.close()
+	}
+	return names
+}
+
 // userdata is the name of the directory in which Podman and CRI-O store the bundle of a container.
 const userdata = "userdata"
 

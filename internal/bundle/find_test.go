@@ -172,6 +172,16 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// The running containers are known without their bundles and without an engine.
+func TestMonitored(t *testing.T) {
+	f := newFakeContainer(t)
+	r := NewReader(f.cgroups)
+	f.start("conmon", nil, f.arguments()...)
+	if got := r.Monitored(); got[f.id] != "web-at-start" {
+		t.Errorf("%v", got)
+	}
+}
+
 // A container can start its processes in a long chain.
 func TestReadFromChain(t *testing.T) {
 	const length = 3 * maxAncestors

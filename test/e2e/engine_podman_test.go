@@ -233,6 +233,17 @@ func TestWatchNamesContainersOfPodman(t *testing.T) {
 	})
 }
 
+// An audit must not leave out containers silently.
+func TestAuditWithoutPodmansSocket(t *testing.T) {
+	t.Parallel()
+	p := newPrivatePodman(t)
+	p.start("pma-web", nil, "sleep", "1000")
+	r := execute(t, binary, "audit", "--static", "-o", "json", "--log-level=debug")
+	if !strings.Contains(r.stderr, "because their engine does not answer") || !strings.Contains(r.stderr, "pma-web") {
+		t.Errorf("the audit does not name what it leaves out: %s", r.stderr)
+	}
+}
+
 // observeAll runs the workloads and returns their records. On a busy host, capmon can be too late to read the bundle of
 // a container, or a file that it has executed. It says so, and observeAll then runs this workload again.
 func (p privatePodman) observeAll(run []workload) (records []seen) {

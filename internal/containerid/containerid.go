@@ -105,6 +105,15 @@ func Qualified(namespace, name string) string {
 	return namespace + "/" + name
 }
 
+// QualifiedName returns the name by which capmon knows a container of containerd with a name in a namespace. Outside the
+// namespace default, it is NAMESPACE/NAME.
+func QualifiedName(namespace, name string) string {
+	if name == "" || namespace == "" || namespace == "default" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
 // IsQualified reports whether an ID is NAMESPACE/NAME. The name of a cgroup is not, because it has no slash.
 func IsQualified(id string) bool { return strings.Contains(id, "/") }
 

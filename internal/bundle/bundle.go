@@ -153,8 +153,8 @@ func (b *Bundle) parse(spec *specs.Spec) error {
 	return nil
 }
 
-// isSameNamespace reports whether two paths are those of one namespace. The containers of a pod have the namespaces of
-// its sandbox, which can be the host's. Without a path, a container gets a namespace of its own.
+// isSameNamespace reports whether two paths have one namespace. The containers of a pod are in the namespaces of its
+// sandbox, which can be the host's. Without a path, a container gets a namespace of its own.
 func isSameNamespace(one, other string) bool {
 	if one == "" {
 		return false

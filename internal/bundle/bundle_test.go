@@ -67,7 +67,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A pod can have the namespaces of the host, and its containers have those of its sandbox.
+// A pod can be in the namespaces of the host, and its containers share them by path.
 func TestNamespacesAtAPath(t *testing.T) {
 	own := "/proc/" + strconv.Itoa(os.Getpid()) + "/ns/"
 	if !isSameNamespace("/proc/self/ns/net", own+"net") || isSameNamespace(own+"uts", own+"net") {

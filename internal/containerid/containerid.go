@@ -105,8 +105,8 @@ func Qualified(namespace, name string) string {
 	return namespace + "/" + name
 }
 
-// QualifiedName returns the name by which capmon knows a container of containerd with a name in a namespace. Outside the
-// namespace default, it is NAMESPACE/NAME.
+// QualifiedName returns the name by which capmon knows a container with a name in a namespace of containerd. Outside
+// the namespace default, it is NAMESPACE/NAME.
 func QualifiedName(namespace, name string) string {
 	if name == "" || namespace == "" || namespace == "default" {
 		return name

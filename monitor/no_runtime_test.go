@@ -109,6 +109,30 @@ func TestCommandsWithoutTheirCgroupAreNotCollected(t *testing.T) {
 	}
 }
 
+// What a process does between Stop and Snapshot is not recorded, even if it has ended by then.
+func TestWhatRunsAtStopHasNotEnded(t *testing.T) {
+	m := start(t, Options{NoRuntime: true})
+	tree := newCgroupTree(t)
+	where := path.Join(tree.top, "command")
+	tree.make(where)
+	s := tree.shellIn(where)
+	const id = "process:test"
+	if _, err := m.AddCommand(where, id); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	s.run("chroot / true")
+	if err := m.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.run("chroot / true")
+	s.input.Close()
+	_ = s.cmd.Wait()
+	if got := find(t, m, id); got.Ended || chroots(got) != 1 {
+		t.Errorf("ended: %t, with %d checks; wanted 1 check of a command that was running", got.Ended, chroots(got))
+	}
+}
+
 // The programs recognize each new cgroup of a unit by its place.
 func TestNewCgroupsOfAUnitAreRecorded(t *testing.T) {
 	m := start(t, Options{NoRuntime: true})

@@ -23,7 +23,8 @@ type ContainerRecord struct {
 	// LastActivity is the time when it last saw a process of the workload start or end. Started and LastActivity are
 	// zero if capmon only saw runtime setup.
 	FirstSeen, Started, LastActivity time.Time
-	// Ended means that the container has no process.
+	// Ended means that the container has no process. After Stop, it means that the container had none when Stop was
+	// called.
 	Ended bool
 	// Existed means that the container ran before the recording began, so earlier checks are unknown.
 	Existed bool
@@ -145,8 +146,9 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		}
 		c.Files = files[*cgroup]
 		now, running := permitted[*cgroup]
-		c.Ended = !running && !c.CgroupInfo.Folded // capmon does not know these containers one by one
-		c.Kept = capability.Set(value.Kept).Union(now).Union(atStop[*cgroup])
+		before, ranAtStop := atStop[*cgroup]
+		c.Ended = !running && !ranAtStop && !c.CgroupInfo.Folded // capmon does not know these containers one by one
+		c.Kept = capability.Set(value.Kept).Union(now).Union(before)
 		snapshot.Containers = append(snapshot.Containers, c)
 	})
 	if err != nil {

@@ -107,8 +107,8 @@ const maxCommandName = 100
 
 // commandName returns the name by which capmon knows a command: the name of its file.
 func commandName(command string) string {
-	name := filepath.Base(command)
-	return strings.ToValidUTF8(name[:min(len(name), maxCommandName)], "�")
+	name := strings.ToValidUTF8(filepath.Base(command), "�")
+	return strings.ToValidUTF8(name[:min(len(name), maxCommandName)], "") // it may end in a character
 }
 
 // recordedCommand is a command in a cgroup of its own.

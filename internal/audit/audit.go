@@ -244,7 +244,7 @@ func ofBuild(p profile.Profile, imageID string) profile.Profile {
 // find returns the summary of a container, or otherwise of containers with the same service or name and the same image;
 // nil if there is none.
 func find(summaries []profile.Summary, info container.Info) *profile.Summary {
-	self := profile.Container{Labels: info.Labels}
+	self := identityOf(info)
 	for _, matches := range []func(profile.Container) bool{
 		func(c profile.Container) bool { return c.ID == info.ID && c.Unconfirmed == "" },
 		func(c profile.Container) bool {
@@ -268,9 +268,7 @@ func recordings(subjects []Subject, p *profile.Profile) (runs []profile.Run) {
 	}
 	wanted := make(map[[4]string]bool)
 	for _, subject := range subjects {
-		info := subject.Info
-		self := profile.Container{ID: info.ID, Name: info.Name, Image: info.Image, Labels: info.Labels, Engine: info.Engine}
-		for _, key := range recordingKeys(self) {
+		for _, key := range recordingKeys(identityOf(subject.Info)) {
 			wanted[key] = true
 		}
 	}
@@ -280,6 +278,13 @@ func recordings(subjects []Subject, p *profile.Profile) (runs []profile.Run) {
 		}
 	}
 	return runs
+}
+
+// identityOf returns what identifies a container in profiles.
+func identityOf(info container.Info) profile.Container {
+	return profile.Container{
+		ID: info.ID, Name: info.Name, Image: info.Image, Labels: info.Labels, Engine: info.Engine, PodName: info.Kubernetes.Name,
+	}
 }
 
 // recordingKeys returns what identifies a container for find.

@@ -62,6 +62,16 @@ func TestRemediesOfOtherEngines(t *testing.T) {
 		if text := seen.Remedy.Text(); !strings.Contains(text, test.fixed) || len(seen.Remedy.Run) > 0 {
 			t.Errorf("%+v: %s", test.info, text)
 		}
+		risky := ran(time.Hour, used(capability.SysAdmin), used(capability.CheckpointRestore+1))
+		granted = granted.Union(capability.Of(capability.SysAdmin, capability.CheckpointRestore+1))
+		risky.Container, risky.Grants.Kernel = run.Container, &granted
+		p = profile.New(risky)
+		risk := Of([]Subject{subject}, options).Containers[0].Remedy
+		for _, caution := range []string{"risky even so", "is newer than this version of capmon"} {
+			if text := risk.Text(); !strings.Contains(text, caution) || risk.Certain {
+				t.Errorf("no caution %q, certain: %t: %s", caution, risk.Certain, text)
+			}
+		}
 		rules := []string{"CIS-5.5", "CIS-5.17"} // the OCI specification does not show whether a container complies
 		known := slices.ContainsFunc(seen.Related, func(r Related) bool { return slices.Contains(rules, r.Rule) })
 		if known != (test.info.Engine == container.Podman) {

@@ -13,6 +13,7 @@ import (
 	"github.com/capmon/capmon/internal/dockerrun"
 	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/shell"
 )
@@ -104,18 +105,7 @@ func (e evidence) remedy(recreations recreations) Remedy {
 	recreation := recreations.with(list)
 	// capmon does not observe whether the container uses what else --privileged grants.
 	r.List, r.Certain, r.Proved = &list, len(e.doubts()) == 0 && !e.container.Grants.Privileged, e.proved()
-	if e.summary.Stops == 0 && !r.Proved {
-		r.Notes = append(r.Notes, "capmon did not see it stop, for which it may need more")
-	}
-	for _, c := range list.Sorted() {
-		if !c.Named() {
-			r.Certain = false
-			r.Notes = append(r.Notes, fmt.Sprintf("capability %s is newer than this version of capmon, which has no name for it: the settings cannot contain it", c))
-		}
-	}
-	if risky := list.Intersect(capability.Risky()); !risky.Empty() {
-		r.Notes = append(r.Notes, "risky even so, as it can affect the host: "+names(risky)+"; find out whether the container can do without")
-	}
+	r.addCautions(e.summary, list)
 	if r.Proved {
 		r.Prove, r.AuditProof = "", ""
 	}
@@ -131,6 +121,22 @@ func (e evidence) remedy(recreations recreations) Remedy {
 		r.Notes = append(r.Notes, recreation.Notes...)
 	}
 	return r
+}
+
+// addCautions adds what the reader must know about a list. Certain and Proved are set.
+func (r *Remedy) addCautions(s *profile.Summary, list capability.Set) {
+	if s.Stops == 0 && !r.Proved {
+		r.Notes = append(r.Notes, "capmon did not see it stop, for which it may need more")
+	}
+	for _, c := range list.Sorted() {
+		if !c.Named() {
+			r.Certain = false
+			r.Notes = append(r.Notes, fmt.Sprintf("capability %s is newer than this version of capmon, which has no name for it: the settings cannot contain it", c))
+		}
+	}
+	if risky := list.Intersect(capability.Risky()); !risky.Empty() {
+		r.Notes = append(r.Notes, "risky even so, as it can affect the host: "+names(risky)+"; find out whether the container can do without")
+	}
 }
 
 // secretValues is the element of Untranslated for the values that Withheld describes.

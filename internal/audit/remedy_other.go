@@ -28,7 +28,8 @@ func (e evidence) remedyWithoutDocker() Remedy {
 	r.Waived = e.container.waived().Minus(list)
 	list = list.Union(r.Waived)
 	r.List, r.Certain, r.Proved = &list, len(e.doubts()) == 0 && !e.container.Grants.Privileged, e.proved()
-	r.Notes = []string{e.container.withList(list)}
+	r.addCautions(e.summary, list)
+	r.Notes = append(r.Notes, e.container.withList(list))
 	return r
 }
 

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kubernetes"
 )
 
@@ -64,7 +66,7 @@ type Bundle struct {
 	Seccomp bool
 	// User is the user of the first process, UID:GID.
 	User string
-	// HostPIDs and HostNetwork: the container has no pid namespace, or no network namespace, of its own.
+	// HostPIDs and HostNetwork: the container has the pid namespace, or the network namespace, of the host.
 	HostPIDs, HostNetwork bool
 	// CgroupsPath is the cgroup as the engine told the runtime: a path, or SLICE:PREFIX:NAME for systemd.
 	CgroupsPath string
@@ -136,9 +138,9 @@ func (b *Bundle) parse(spec *specs.Spec) error {
 	for _, namespace := range spec.Linux.Namespaces {
 		switch namespace.Type {
 		case specs.PIDNamespace:
-			b.HostPIDs = false
+			b.HostPIDs = isSameNamespace(namespace.Path, "/proc/1/ns/pid")
 		case specs.NetworkNamespace:
-			b.HostNetwork = false
+			b.HostNetwork = isSameNamespace(namespace.Path, "/proc/1/ns/net")
 		}
 	}
 	if spec.Process.Capabilities != nil {
@@ -155,6 +157,20 @@ func (b *Bundle) setCapabilities(capabilities *specs.LinuxCapabilities) {
 		parsed := parseSet(set.names)
 		*set.to = &parsed
 	}
+}
+
+// isSameNamespace reports whether two paths have one namespace. The containers of a pod are in the namespaces of its
+// sandbox, which can be the host's. Without a path, a container gets a namespace of its own.
+func isSameNamespace(one, other string) bool {
+	if one == "" {
+		return false
+	}
+	first, err := os.Stat(one)
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(other)
+	return err == nil && os.SameFile(first, second)
 }
 
 // parseSet returns the set of the capabilities with these names. Like runc and crun, it ignores unknown names:
@@ -198,7 +214,7 @@ func (b *Bundle) readAnnotations() {
 		b.Created = parseTime(a[crioPrefix+"Created"])
 	case Containerd:
 		if b.Nerdctl() {
-			b.Name, b.Image = a[nerdctlPrefix+"name"], a[nerdctlPrefix+"image-name"]
+			b.Name, b.Image = containerid.QualifiedName(b.Namespace, a[nerdctlPrefix+"name"]), a[nerdctlPrefix+"image-name"]
 		} else if b.Namespace == kubernetesNamespace {
 			b.Image = a[criPrefix+"image-name"]
 			b.Pod = a[criPrefix+"sandbox-id"]

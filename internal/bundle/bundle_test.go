@@ -3,9 +3,11 @@ package bundle
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -62,6 +64,29 @@ func TestParse(t *testing.T) {
 	}
 	if b.User != "7:8" || !b.NoNewPrivileges || !b.Seccomp || b.Privileged || b.HostPIDs || b.HostNetwork || b.Sandbox || b.Pod != "" || !b.Created.IsZero() {
 		t.Errorf("%+v", b)
+	}
+}
+
+// A pod can be in the namespaces of the host, and its containers share them by path.
+func TestNamespacesAtAPath(t *testing.T) {
+	own := "/proc/" + strconv.Itoa(os.Getpid()) + "/ns/"
+	if !isSameNamespace("/proc/self/ns/net", own+"net") || isSameNamespace(own+"uts", own+"net") {
+		t.Error("confused namespaces")
+	}
+	_, err := os.Stat("/proc/1/ns/net")
+	for _, test := range []struct {
+		pid, network string
+		host         bool
+	}{
+		{"/proc/1/ns/pid", "/proc/1/ns/net", err == nil}, // this process may lack a capability that init has
+		{own + "uts", own + "uts", false},
+		{"/proc/0/ns/pid", "/proc/0/ns/net", false},
+	} {
+		spec := fmt.Sprintf(`{"process": {}, "linux": {"namespaces": [{"type": "pid", "path": %q}, {"type": "network", "path": %q}]}}`, test.pid, test.network)
+		b, err := Parse(Containerd, "k8s.io", one, []byte(spec))
+		if err != nil || b.HostPIDs != test.host || b.HostNetwork != test.host {
+			t.Errorf("%+v: host's pid namespace %t, network %t, error %v", test, b.HostPIDs, b.HostNetwork, err)
+		}
 	}
 }
 
@@ -160,7 +185,8 @@ func TestImagesCannotNameContainersOfContainerd(t *testing.T) {
 	nerdctl := `"nerdctl/namespace": "x", "nerdctl/name": "web", "nerdctl/image-name": "bb", `
 	for _, test := range []struct{ namespace, annotations, name, pod string }{
 		{"k8s.io", cri, "victim", other},
-		{"k8s.io", nerdctl + cri, "web", ""},
+		{"k8s.io", nerdctl + cri, "k8s.io/web", ""},
+		{"prod", nerdctl + cri, "prod/web", ""},
 		{"default", nerdctl + cri, "web", ""},
 		{"default", cri, "", ""},
 		{"k8s.io", `"nerdctl/name": "victim"`, "", ""}, // ctr makes annotations of labels

@@ -500,3 +500,30 @@ func TestParseChoice(t *testing.T) {
 		}
 	}
 }
+
+// The creator of a pod chooses its labels, and an image has labels too.
+func TestLabelsOfDockerDoNotIdentifyPods(t *testing.T) {
+	service := func(r *profile.Run) {
+		composed("shop", "db")(r)
+		r.Container.Labels["com.docker.swarm.service.name"] = "db"
+	}
+	all := profile.Profile{Runs: []profile.Run{
+		run("shop-db-1", "postgres:16", service, in("containerd")),
+		run("shop/db-0/postgres", "postgres:16", service, of("")),
+		run("evil/db-0/postgres", "postgres:16", service, of("")),
+	}}
+	if c := compared(t, profile.Profile{}, all, Options{}); len(c.Containers) != 3 {
+		t.Errorf("compared %d containers, wanted 3", len(c.Containers))
+	}
+}
+
+// A user can name a cgroup after a container.
+func TestUnconfirmedCgroupsAreNotTheContainer(t *testing.T) {
+	unconfirmed := func(r *profile.Run) {
+		r.Container.Name, r.Container.Unconfirmed, r.ID = "", "/user.slice/docker-"+r.Container.ID+".scope", "other"
+	}
+	all := profile.Profile{Runs: []profile.Run{run("", ""), run("", "", unconfirmed)}}
+	if c := compared(t, all, all, Options{}); len(c.Containers) != 2 {
+		t.Errorf("compared %d containers, wanted 2", len(c.Containers))
+	}
+}

@@ -59,6 +59,7 @@ type identity struct {
 	workload      container.Kind
 	engine        string
 	project, name string // project is the namespace of a pod
+	unconfirmed   string // a user may have named the cgroup after another container
 }
 
 func (o Options) groups(p profile.Profile) []*profile.Summary {
@@ -76,9 +77,11 @@ func (o Options) groups(p profile.Profile) []*profile.Summary {
 }
 
 func identify(c profile.Container) identity {
-	id := identity{workload: c.Kind, engine: c.Engine}
+	id := identity{workload: c.Kind, engine: c.Engine, unconfirmed: c.Unconfirmed}
 	project, service := c.ComposeService()
 	switch {
+	case c.Unconfirmed != "":
+		id.kind, id.name = Unpaired, c.ID
 	case c.Service() != "":
 		id.kind, id.name = ByService, c.Service()
 	case strings.Contains(c.Owner, "/"): // its pods have random names, unlike static pods, whose owner is Node

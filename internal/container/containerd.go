@@ -339,20 +339,17 @@ func (c *Containerd) listed(namespace string, one *containers.Container) Info {
 // it renames the container, or the CRI plugin.
 func nameOf(namespace string, one *containers.Container, b bundle.Bundle) string {
 	labels := one.GetLabels()
-	name := b.Name
-	switch {
-	case b.Nerdctl():
-		name = cmp.Or(labels["nerdctl/name"], name)
+	switch id := containerid.Qualified(namespace, one.GetID()); {
+	case b.Nerdctl() && labels["nerdctl/name"] != "":
+		return containerid.QualifiedName(namespace, labels["nerdctl/name"])
+	case b.Name != "":
+		return b.Name
 	case b.Pod != "" && !b.Sandbox: // old versions of the CRI plugin have no annotation with the name
-		name = cmp.Or(name, labels[kubernetes.ContainerLabel])
+		return labels[kubernetes.ContainerLabel]
+	case containerid.IsQualified(id):
+		return containerid.QualifiedName(namespace, one.GetID())
 	}
-	if id := containerid.Qualified(namespace, one.GetID()); name == "" && containerid.IsQualified(id) {
-		name = one.GetID()
-	}
-	if name != "" && namespace != defaultNamespace && namespace != kubernetesNamespace {
-		name = namespace + "/" + name
-	}
-	return name
+	return ""
 }
 
 // setTask sets whether a container runs. process is its first process, nil if it has none.

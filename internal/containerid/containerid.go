@@ -105,6 +105,15 @@ func Qualified(namespace, name string) string {
 	return namespace + "/" + name
 }
 
+// QualifiedName returns the name by which capmon knows a container with a name in a namespace of containerd. Outside
+// the namespace default, it is NAMESPACE/NAME.
+func QualifiedName(namespace, name string) string {
+	if name == "" || namespace == "" || namespace == "default" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
 // IsStandalone reports whether an ID is that of a container that no engine manages: the path of the file or directory
 // that shows the container. No name of a cgroup has a slash, and no namespace of containerd begins with one.
 func IsStandalone(id string) bool { return strings.HasPrefix(id, "/") }

@@ -164,17 +164,26 @@ var serviceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$`
 // Service returns the swarm service that the container is a task of, "" if it is not a task. Each task of a service has
 // a different name.
 func (c Container) Service() string {
-	name := c.Labels[swarmService]
-	if !serviceName.MatchString(name) { // anyone can give a container this label
+	name := c.dockerLabel(swarmService)
+	if c.Engine != "" || !serviceName.MatchString(name) { // anyone can give a container this label
 		return ""
 	}
 	return name
 }
 
+// dockerLabel returns the value of a label of Docker and Compose; "" for a container of Kubernetes. Neither has made
+// it, and the labels of its pod and its image must not make it part of another workload.
+func (c Container) dockerLabel(key string) string {
+	if c.PodName != "" {
+		return ""
+	}
+	return c.Labels[key]
+}
+
 // ComposeService returns the Compose project and service that the container was created for; "" if there is none. A
 // one-off container also has its service's name, see [Container.OneOff]. Anyone can give a container these labels.
 func (c Container) ComposeService() (project, service string) {
-	return c.Labels["com.docker.compose.project"], c.Labels["com.docker.compose.service"]
+	return c.dockerLabel("com.docker.compose.project"), c.dockerLabel("com.docker.compose.service")
 }
 
 // composeOneOff is the label with which Compose distinguishes the containers of docker compose run and up.
@@ -182,7 +191,7 @@ const composeOneOff = "com.docker.compose.oneoff"
 
 // OneOff reports whether docker compose run started the container. It has the settings of a service, but usually
 // another command, and therefore other needs.
-func (c Container) OneOff() bool { return strings.EqualFold(c.Labels[composeOneOff], "true") }
+func (c Container) OneOff() bool { return strings.EqualFold(c.dockerLabel(composeOneOff), "true") }
 
 // Title returns the name by which a reader knows the container: the name of its service, its own name, or otherwise its
 // short ID. It may contain any bytes.

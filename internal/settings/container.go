@@ -99,12 +99,11 @@ func (c LabeledContainer) ComposeService() string {
 	if c.Container.OneOff() {
 		return ""
 	}
-	labels := c.Container.Labels
-	if service := labels["com.docker.compose.service"]; service != "" {
+	if _, service := c.Container.ComposeService(); service != "" {
 		return service
 	}
 	// docker stack deploy names a service of the swarm STACK_SERVICE.
-	if stack := labels["com.docker.stack.namespace"]; stack != "" {
+	if stack := c.Container.Labels["com.docker.stack.namespace"]; stack != "" {
 		if service, ok := strings.CutPrefix(c.Container.Service(), stack+"_"); ok {
 			return service
 		}

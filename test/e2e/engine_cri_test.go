@@ -330,7 +330,7 @@ func TestImagesCannotNamePods(t *testing.T) {
 	n := newKubernetesNode(t)
 	p := n.runPod("cri-victim", "web", map[string]string{}, nil)
 	p.start("main", []string{"CHOWN"}, forever...)
-	observation := n.watch("--container=cri-victim/web*", "--container=cri-victim/web/*", "--container=cri-attacker", "--all")
+	observation := n.watch("--container=cri-victim/web*", "--container=cri-victim/web/*", "--container=k8s.io/cri-attacker", "--all")
 	var options []string
 	for key, value := range map[string]string{
 		"io.cri-containerd.kind": "sandbox", "io.kubernetes.container.name": "main", "nerdctl/name": "cri-victim/web/main",
@@ -340,7 +340,7 @@ func TestImagesCannotNamePods(t *testing.T) {
 	}
 	n.must(slices.Concat([]string{"-n", "k8s.io", "run", "--rm"}, options, []string{containerdImage, "cri-attacker", "chroot", "/", "true"})...)
 	got := parseReport(t, observation.interrupt())
-	attacker := only(t, got, "cri-attacker")
+	attacker := only(t, got, "k8s.io/cri-attacker")
 	if attacker.Sandbox || attacker.PodName != "" || attacker.Namespace != "" || attacker.ID != "k8s.io/cri-attacker" {
 		t.Errorf("%+v", attacker)
 	}

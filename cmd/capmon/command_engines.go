@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"go.uber.org/zap"
@@ -22,9 +23,11 @@ type commandEngines struct {
 	proxies []*container.Proxy
 }
 
-// connectForCommand connects to the engines. At least one must answer, unless podman is installed: it needs no engine.
-func (p *profileFlags) connectForCommand(ctx context.Context, log *zap.Logger) (*commandEngines, error) {
-	all, err := p.engine.connect(ctx, !p.allContainers && !isPodmanInstalled(), log)
+// connectForCommand connects to the engines. At least one must answer, unless the command can start containers with
+// podman, which needs no engine.
+func (p *profileFlags) connectForCommand(ctx context.Context, command []string, log *zap.Logger) (*commandEngines, error) {
+	mayUsePodman := isPodmanInstalled() && filepath.Base(command[0]) != "docker"
+	all, err := p.engine.connect(ctx, !p.allContainers && !mayUsePodman, log)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (p *profileFlags) profileCommand(cmd *cobra.Command, names, command []strin
 		return err
 	}
 	defer process.release()
-	engines, err := p.connectForCommand(cmd.Context(), log)
+	engines, err := p.connectForCommand(cmd.Context(), command, log)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func TestProfileOfPodmanCommands(t *testing.T) {
 	p.start("ppc-before", nil, "sleep", "1000")
 	p.must("create", "--name=ppc-created", "bb", "sh", "-c", chownInTmp)
 	kube := filepath.Join(t.TempDir(), "pod.yaml")
-	writeFile(t, kube, `{apiVersion: v1, kind: Pod, metadata: {name: ppc-kube}, spec: {restartPolicy: Never, containers: [
+	writeFile(t, kube, `{apiVersion: v1, kind: Pod, metadata: {name: ppc-kube}, spec: {hostNetwork: true, restartPolicy: Never, containers: [
 		{name: one, image: "localhost/bb:latest", imagePullPolicy: Never, command: [sh, -c, "`+chownInTmp+`"]},
 		{name: two, image: "localhost/bb:latest", imagePullPolicy: Never, command: [chroot, /, "true"]}]}}`)
 	script := filepath.Join(t.TempDir(), "script")
@@ -119,7 +119,7 @@ func TestProfileOfRemotePodman(t *testing.T) {
 		podman run --rm --pod=new:ppr-pod --name=ppr-member bb sh -c '%[1]s'
 		podman pod start ppr-started
 		podman kube play - <<-'END'
-		{apiVersion: v1, kind: Pod, metadata: {name: ppr-kube}, spec: {restartPolicy: Never, containers: [
+		{apiVersion: v1, kind: Pod, metadata: {name: ppr-kube}, spec: {hostNetwork: true, restartPolicy: Never, containers: [
 		{name: one, image: "localhost/bb:latest", imagePullPolicy: Never, command: [sh, -c, "%[1]s"]}]}}
 		END
 		while podman ps --format='{{.Names}}' | grep -q 'ppr-kube-one\|ppr-started-member'; do sleep 0.1; done
@@ -231,7 +231,7 @@ func TestWorkloadsOfPodmanCommands(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "script")
 	var lines strings.Builder
 	for _, w := range run {
-		line := slices.Concat([]string{p.command, "run", "--rm", "--name=pmc-" + w.name}, w.options, []string{"bb"}, w.command)
+		line := slices.Concat([]string{p.command, "run", "--rm", "--name=pmc-" + w.name}, w.options, grantAsPodman4, []string{"bb"}, w.command)
 		for i, word := range line {
 			line[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 		}
@@ -250,7 +250,7 @@ func TestWorkloadsOfPodmanCommands(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			c := only(t, got, "pmc-"+w.name)
 			w.check(t, c)
-			privatePodman{t, p.command}.check(c, podmanDefault())
+			privatePodman{t, p.command}.check(c, containerdDefault())
 			if !c.StartSeen {
 				t.Error("capmon did not see the start")
 			}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"path"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -188,14 +187,10 @@ func (m *Monitor) descendants() map[uint64][]int {
 		return nil
 	}
 	all := make(map[uint64][]int)
-	processes, _ := os.ReadDir("/proc")
-	for _, entry := range processes {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
+	pids, _ := kernel.Processes()
+	for _, pid := range pids {
 		var state bpf.CapmonTaskState
-		err = withPidfd(pid, func(process int32) error { return m.attached.maps.TaskStates.Lookup(process, &state) })
+		err := withPidfd(pid, func(process int32) error { return m.attached.maps.TaskStates.Lookup(process, &state) })
 		if err == nil && state.Phase == uint32(bpf.CapmonPhasePHASE_WORKLOAD) {
 			all[state.Container] = append(all[state.Container], pid)
 		}

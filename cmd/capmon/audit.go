@@ -53,11 +53,11 @@ func newAudit(logging *logging) *cobra.Command {
 		Long: `audit compares the capabilities that each container is granted with the capabilities
 that it uses. It reads the containers, running or not, from the engines that answer:
 Docker, the service of Podman, containerd and the runtimes of Kubernetes. The status is
-pass, fail, or manual if capmon cannot decide. audit prints an overview with a line for each container, the
-gravest first. For a named container that does not pass, and with --details for each one,
-audit also prints the reasons, and commands that fix the container or find out what it
-needs. If it does not know what several containers need, it describes how to record all
-of them at once with capmon serve.
+pass, fail, or manual if capmon cannot decide. audit prints an overview with a line for
+each container, the gravest first. For a named container that does not pass, and with
+--details for each one, audit also prints the reasons, and commands that fix the
+container or find out what it needs. If it does not know what several containers need,
+it describes how to record all of them at once with capmon serve.
 
 audit reads what the containers use from profiles that --save wrote (--profile), from
 an observation of the running containers (--for), from the database of capmon serve
@@ -302,7 +302,7 @@ func (a *auditFlags) flags(cmd *cobra.Command) []string {
 	return set
 }
 
-// options returns the options of the audit of a number of containers, without what was read from files.
+// options returns the options of an audit of this number of containers, without the profiles and the waivers.
 func (a *auditFlags) options(cmd *cobra.Command, engine auditedEngines, names []string, containers int) audit.Options {
 	options := audit.Options{Thresholds: a.thresholds, WithValues: a.withValues, Strict: a.strict, Recorder: a.recorder(), Flags: a.flags(cmd), Last: capability.CheckpointRestore, Time: time.Now()}
 	options.Evidence = newEvidence(a.scope(names, containers, a.readsDB(cmd)))

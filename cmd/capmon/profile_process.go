@@ -42,12 +42,7 @@ func (p *profileFlags) profileProcess(cmd *cobra.Command, names, command []strin
 		return err
 	}
 	defer process.release()
-	cgroups, err := kernel.DetectCgroups()
-	if err != nil {
-		return err
-	}
-	p.recording.monitor.NoRuntime = true
-	observer, err := p.start(cmd.Context(), nil, log)
+	observer, cgroups, err := p.startAlone(cmd.Context(), log)
 	if err != nil {
 		return err
 	}
@@ -85,6 +80,17 @@ func (p *profileFlags) validateAlone(option string) (*zap.Logger, error) {
 		return nil, fmt.Errorf("%s records no containers: leave out the options that select containers", option)
 	}
 	return p.validate()
+}
+
+// startAlone starts the recording of one workload that no container runtime starts.
+func (p *profileFlags) startAlone(ctx context.Context, log *zap.Logger) (*observe.Observer, kernel.Cgroups, error) {
+	cgroups, err := kernel.DetectCgroups()
+	if err != nil {
+		return nil, cgroups, err
+	}
+	p.recording.monitor.NoRuntime = true
+	observer, err := p.start(ctx, nil, log)
+	return observer, cgroups, err
 }
 
 // finishOne ends the recording, and saves and prints the runs of one workload.

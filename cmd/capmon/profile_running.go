@@ -10,6 +10,7 @@ import (
 
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/doctor"
+	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -47,22 +48,29 @@ func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error 
 	if err := createReadyFile(p.readyFile); err != nil {
 		return err
 	}
-	if p.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(p.duration))
-		defer cancel()
-	}
+	ctx, cancel := p.limited(ctx)
+	defer cancel()
 	belongs := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }
-	progress := recordingProgress{
-		read: observer.Profile, begun: time.Now(), limit: time.Duration(p.duration),
-		selected: func(run profile.Run) bool { return belongs(run) && p.filter.Match(infoOf(observer, run)) },
-	}
-	progress.waitShowing(ctx, optional(cmd, endNote), optional(cmd, progressNote))
+	p.waitShowing(ctx, cmd, observer, func(run profile.Run) bool { return belongs(run) && p.filter.Match(infoOf(observer, run)) })
 	all, err := stop(cmd, observer)
 	if err != nil {
 		return err
 	}
 	return p.finish(cmd, observer, log, runningScope(names, p.asSelection()), all, belongs)
+}
+
+// limited returns a context that ends with ctx or after --for.
+func (p *profileFlags) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	if p.duration > 0 {
+		return context.WithTimeout(ctx, time.Duration(p.duration))
+	}
+	return context.WithCancel(ctx)
+}
+
+// waitShowing waits until ctx ends, and shows the progress of the selected runs.
+func (p *profileFlags) waitShowing(ctx context.Context, cmd *cobra.Command, observer *observe.Observer, selected func(profile.Run) bool) {
+	progress := recordingProgress{read: observer.Profile, begun: time.Now(), limit: time.Duration(p.duration), selected: selected}
+	progress.waitShowing(ctx, optional(cmd, endNote), optional(cmd, progressNote))
 }
 
 // listTime is how long resolve waits for the engine. A busy engine needs seconds for a thousand containers.

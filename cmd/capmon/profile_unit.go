@@ -33,17 +33,11 @@ func (p *profileFlags) profileUnit(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
-	unit, err := systemd.FindUnit(ctx, p.unit)
+	unit, err := systemd.FindUnit(cmd.Context(), p.unit)
 	if err != nil {
 		return err
 	}
-	cgroups, err := kernel.DetectCgroups()
-	if err != nil {
-		return err
-	}
-	p.recording.monitor.NoRuntime = true
-	observer, err := p.start(ctx, nil, log)
+	observer, cgroups, err := p.startAlone(cmd.Context(), log)
 	if err != nil {
 		return err
 	}
@@ -59,17 +53,10 @@ func (p *profileFlags) profileUnit(cmd *cobra.Command, args []string) error {
 	if err := createReadyFile(p.readyFile); err != nil {
 		return err
 	}
-	if p.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(p.duration))
-		defer cancel()
-	}
+	ctx, cancel := p.limited(cmd.Context())
+	defer cancel()
 	go recorded.keep(ctx, log)
-	progress := recordingProgress{
-		read: observer.Profile, begun: time.Now(), limit: time.Duration(p.duration),
-		selected: func(run profile.Run) bool { return run.Container.ID == recorded.info.ID },
-	}
-	progress.waitShowing(ctx, optional(cmd, endNote), optional(cmd, progressNote))
+	p.waitShowing(ctx, cmd, observer, func(run profile.Run) bool { return run.Container.ID == recorded.info.ID })
 	return p.finishOne(cmd, observer, "unit "+printable.Word(unit.Name), recorded.info.ID)
 }
 

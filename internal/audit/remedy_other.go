@@ -50,7 +50,7 @@ func (c *ContainerResult) withList(list capability.Set) string {
 		"; with another client, use capmon flags --for oci"
 }
 
-// specification returns what has the specification of the container's pod.
+// specification returns the object of Kubernetes whose specification describes the container's pod.
 func (c *ContainerResult) specification() string {
 	if !strings.Contains(c.Owner, "/") {
 		return "Pod/" + c.PodName

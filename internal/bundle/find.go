@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -108,19 +108,12 @@ func (r *Reader) readNamed(caller caller, name, id string) (Bundle, error) {
 // inspects all processes, but does not find containers of Docker. name is the name of the container's cgroup. The
 // caller must compare the cgroup with [Bundle.Cgroup].
 func (r *Reader) Search(name, id string) (Bundle, error) {
-	processes, err := os.ReadDir("/proc")
+	callers, err := r.callers()
 	if err != nil {
 		return Bundle{}, err
 	}
 	err = ErrNone
-	for _, entry := range processes {
-		pid, notProcess := strconv.Atoi(entry.Name())
-		if notProcess != nil || !mayCall(pid) {
-			continue
-		}
-		if inside, err := r.isInContainer(pid); err != nil || inside {
-			continue
-		}
+	for pid := range callers {
 		b, readErr := r.readFrom(pid, name, id)
 		switch {
 		case readErr == nil:
@@ -130,6 +123,24 @@ func (r *Reader) Search(name, id string) (Bundle, error) {
 		}
 	}
 	return Bundle{}, err
+}
+
+// callers returns the processes outside of containers that run the program of a monitor or a shim.
+func (r *Reader) callers() (iter.Seq[int], error) {
+	pids, err := kernel.Processes()
+	return func(yield func(pid int) bool) {
+		for _, pid := range pids {
+			if !mayCall(pid) {
+				continue
+			}
+			if inside, err := r.isInContainer(pid); err != nil || inside {
+				continue
+			}
+			if !yield(pid) {
+				return
+			}
+		}
+	}, err
 }
 
 // readFrom reads the bundle of a container if a process names it.
@@ -316,15 +327,8 @@ func ReadMonitor(arguments []string) (id, name string, ok bool) {
 // running containers of Podman and CRI-O, also if these do not answer. It leaves out processes that it cannot read.
 func (r *Reader) Monitored() map[string]string {
 	names := make(map[string]string)
-	processes, _ := os.ReadDir("/proc")
-	for _, entry := range processes {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil || !mayCall(pid) {
-			continue
-		}
-		if inside, err := r.isInContainer(pid); err != nil || inside {
-			continue
-		}
+	callers, _ := r.callers()
+	for pid := range callers {
 		p, err := openProcess(pid)
 		if err == nil && kindOf(p.executable) == monitor {
 			if id, name, ok := ReadMonitor(p.arguments); ok {

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/capmon/capmon/internal/kernel"
@@ -58,15 +57,11 @@ func (b *Bundle) runcCgroup(name, own string, unified, systemd bool) string {
 
 // findRunc returns the process that runs the runc which makes the container of a directory.
 func findRunc(directory string) (p process, pid int, err error) {
-	entries, err := os.ReadDir("/proc")
+	pids, err := kernel.Processes()
 	if err != nil {
 		return p, 0, err
 	}
-	for _, entry := range slices.Backward(entries) { // it is new
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
+	for _, pid := range slices.Backward(pids) { // it is new
 		p := process{inProc: directoryOf(pid)}
 		if p.executable, err = os.Readlink(path.Join(p.inProc, "exe")); err != nil || !strings.Contains(path.Base(p.executable), "runc") || !p.isHostRoot() {
 			continue

@@ -58,8 +58,8 @@ type Info struct {
 	Kind Kind
 	// Engine is the engine that made the container: podman, containerd, …. It is empty for Docker.
 	Engine string
-	// BundleOnly: no engine has reported the container. What is known comes from its OCI bundle. Only the Labels that
-	// the kubelet gives are known.
+	// BundleOnly: no engine has reported the container. The facts are from its OCI bundle. Of the Labels, it has
+	// only those that the kubelet gives.
 	BundleOnly bool
 	// Pod is the ID of the pod that the container is part of. Sandbox: the container only holds the namespaces of the
 	// pod, and runs no workload (infra container, pause).

@@ -20,7 +20,7 @@ func (c *CRI) Settings(ctx context.Context, id string) (Settings, error) {
 	return info.settings(), err
 }
 
-// settings returns what is known about a container in Docker's terms. Which labels the image has is not known.
+// settings returns the known settings of a container in Docker's terms. capmon does not know the labels of its image.
 func (i Info) settings() Settings {
 	host := container.HostConfig{
 		Privileged: i.Privileged, NetworkMode: container.NetworkMode(i.NetworkMode), PidMode: container.PidMode(i.PidMode), SecurityOpt: i.SecurityOpt,

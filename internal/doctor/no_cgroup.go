@@ -21,13 +21,9 @@ func containersWithoutCgroup() []Finding {
 		return nil
 	}
 	var names []string
-	entries, _ := os.ReadDir("/proc")
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
-		executable, err := os.Readlink(path.Join("/proc", entry.Name(), "exe"))
+	pids, _ := kernel.Processes()
+	for _, pid := range pids {
+		executable, err := os.Readlink(path.Join("/proc", strconv.Itoa(pid), "exe"))
 		if program := path.Base(executable); err == nil && slices.Contains(monitorPrograms, program) && sharesCgroup(cgroups, pid) {
 			names = append(names, fmt.Sprintf("%s (process %d)", program, pid))
 		}

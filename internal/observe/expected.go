@@ -31,7 +31,7 @@ type announcements struct {
 
 // announcement is one request.
 type announcement struct {
-	mu      sync.Mutex // held while the kernel is told
+	mu      sync.Mutex // held while capmon tells the kernel
 	removed bool       // the container was removed since
 }
 

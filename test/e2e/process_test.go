@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"os"
 	"os/exec"
@@ -228,20 +227,5 @@ func TestExitCodeOfAKilledProcess(t *testing.T) {
 // A terminal sends Ctrl-C to the whole process group, also to a command in a cgroup of its own.
 func TestCtrlCReachesAProcessOnce(t *testing.T) {
 	t.Parallel()
-	const script = `trap 'echo got it' INT; trap 'exit 3' USR1; echo ready; while :; do sleep 0.05; done`
-	cmd, screen := terminal(t, binary, "profile", "--process", "--", "sh", "-c", script)
-	lines := bufio.NewReader(screen)
-	awaitLine(t, lines, "ready")
-	if _, err := screen.WriteString("\x03"); err != nil {
-		t.Fatal(err)
-	}
-	awaitLine(t, lines, "got it")
-	if err := cmd.Process.Signal(unix.SIGUSR1); err != nil {
-		t.Fatal(err)
-	}
-	rest := remaining(lines)
-	_ = cmd.Wait()
-	if strings.Contains(rest, "got it") || cmd.ProcessState.ExitCode() != 3 || !strings.Contains(rest, "  command  ran ") {
-		t.Errorf("exit code %d, after the first Ctrl-C:\n%s", cmd.ProcessState.ExitCode(), rest)
-	}
+	ctrlCReachesOnce(t, "  command  ran ", "--process")
 }

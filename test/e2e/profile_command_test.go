@@ -128,8 +128,15 @@ func TestContainerHasTheTerminal(t *testing.T) {
 // A terminal sends Ctrl-C to the whole process group. If capmon forwarded it, the command would receive it twice.
 func TestCtrlCReachesTheCommandOnce(t *testing.T) {
 	t.Parallel()
+	ctrlCReachesOnce(t, "capmon saw no containers")
+}
+
+// ctrlCReachesOnce profiles a command with these options, presses Ctrl-C once, and then ends the command. The report
+// must have the text.
+func ctrlCReachesOnce(t *testing.T, reported string, options ...string) {
+	t.Helper()
 	const script = `trap 'echo got it' INT; trap 'exit 3' USR1; echo ready; while :; do sleep 0.05; done`
-	cmd, screen := terminal(t, binary, "profile", "--", "sh", "-c", script)
+	cmd, screen := terminal(t, slices.Concat([]string{binary, "profile"}, options, []string{"--", "sh", "-c", script})...)
 	lines := bufio.NewReader(screen)
 	awaitLine(t, lines, "ready")
 	if _, err := screen.WriteString("\x03"); err != nil {
@@ -141,7 +148,7 @@ func TestCtrlCReachesTheCommandOnce(t *testing.T) {
 	}
 	rest := remaining(lines)
 	_ = cmd.Wait()
-	if strings.Contains(rest, "got it") || cmd.ProcessState.ExitCode() != 3 || !strings.Contains(rest, "capmon saw no containers") {
+	if strings.Contains(rest, "got it") || cmd.ProcessState.ExitCode() != 3 || !strings.Contains(rest, reported) {
 		t.Errorf("exit code %d, after the first Ctrl-C:\n%s", cmd.ProcessState.ExitCode(), rest)
 	}
 }
